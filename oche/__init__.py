@@ -1,0 +1,64 @@
+"""oche: differentiable neural architecture search that does not collapse.
+
+Names are imported when they are first used, so that `import oche` costs little more than what is used of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oche.api import SearchResult as SearchResult
+    from oche.api import search as search
+    from oche.api import train as train
+    from oche.architecture import Architecture as Architecture
+    from oche.data.load import load as load
+    from oche.errors import InputError as InputError
+    from oche.methods import Method as Method
+    from oche.metrics import Metric as Metric
+    from oche.nn.choice import Choice as Choice
+    from oche.nn.choice import InputChoice as InputChoice
+    from oche.nn.choice import ValueChoice as ValueChoice
+    from oche.nn.network import Stack as Stack
+    from oche.spaces.registry import known_architectures as known_architectures
+    from oche.spaces.registry import space as space
+    from oche.spaces.space import Space as Space
+    from oche.task import ImageTask as ImageTask
+    from oche.training.protocol import TrainingProtocol as TrainingProtocol
+    from oche.training.trainer import Trained as Trained
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Architecture": "oche.architecture",
+    "Choice": "oche.nn.choice",
+    "ImageTask": "oche.task",
+    "InputChoice": "oche.nn.choice",
+    "InputError": "oche.errors",
+    "Method": "oche.methods",
+    "Metric": "oche.metrics",
+    "SearchResult": "oche.api",
+    "Space": "oche.spaces.space",
+    "Stack": "oche.nn.network",
+    "Trained": "oche.training.trainer",
+    "TrainingProtocol": "oche.training.protocol",
+    "ValueChoice": "oche.nn.choice",
+    "known_architectures": "oche.spaces.registry",
+    "load": "oche.data.load",
+    "search": "oche.api",
+    "space": "oche.spaces.registry",
+    "train": "oche.api",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'oche' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,279 @@
+"""The Python interface: `search` and `train`, from names or from a user's own modules, losses and loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from oche.architecture import Architecture
+from oche.clock import Deadline
+from oche.data.batches import IterableBatches
+from oche.data.dataset import Dataset
+from oche.data.load import load
+from oche.errors import InputError
+from oche.feed import SearchData, TrainingData, search_feed, training_feed
+from oche.listener import Listener
+from oche.loop import Found, run_search
+from oche.methods import Method
+from oche.methods import method as named_method
+from oche.metrics import ACCURACY, Metric
+from oche.nn.network import CellNetwork, Stack
+from oche.nn.supernet import Supernet
+from oche.objective.problem import Loss
+from oche.presets import PRESETS, default_preset
+from oche.probe.verdict import Verdict
+from oche.randomness import derive, frozen
+from oche.schedule import Constant, Scaled
+from oche.spaces.module_space import ModuleSpace
+from oche.spaces.registry import space as named_space
+from oche.spaces.space import Space
+from oche.task import ImageTask
+from oche.training.protocol import TrainingProtocol
+from oche.training.protocol import protocol as named_protocol
+from oche.training.trainer import Trained, run_training
+
+Loader: TypeAlias = Iterable[tuple[Any, Any]]
+Metrics: TypeAlias = Mapping[str, Metric]
+
+LARGEST_SCALE = 100.0
+"""How far the rate of the logits may be raised in a short search. With Adam a logit moves by about its rate per step:
+100 x 3e-4 = 0.03 is still small beside the distances of 1 and more that decide a softmax."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What `search` returns.
+
+    Attributes:
+        architecture: the selected architecture.
+        verdict: facts about the search, printable in one line.
+        found: logits and metrics over the epochs, steps, seconds, why it stopped.
+        space: what was searched.
+        supernet: the trained supernet.
+        method: the method as it was run, with the rate of the logits that was used.
+    """
+
+    architecture: Architecture
+    verdict: Verdict
+    found: Found
+    space: Space | ModuleSpace
+    supernet: Supernet
+    method: Method
+
+
+def search(
+    space: str | Space | nn.Module,
+    *,
+    data: str | Dataset | None = None,
+    method: str | Method = "darts",
+    train: Loader | None = None,
+    valid: Loader | None = None,
+    loss: Loss | None = None,
+    metrics: Metrics | None = None,
+    task: ImageTask | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    logit_lr: float | None = None,
+    time_limit: float | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    listeners: Iterable[Listener] = (),
+) -> SearchResult:
+    """Search an architecture.
+
+    Args:
+        space: a space's name, a `Space`, or any module with choices inside.
+        data: a data set's name or path, or a `Dataset`; only its training images are used.
+        method: a method's name, or a `Method`.
+        train: instead of `data`: batches (inputs, targets) for the weights.
+        valid: instead of `data`: batches for the logits; share no sample with `train`.
+        loss: `(output, target)` to a scalar; None: cross-entropy.
+        metrics: numbers to report by name; None: accuracy where the loss is the default one.
+        task: with own loaders and a cell space: the shapes of input and output.
+        epochs: of the search; None: 20 on a CPU, the method's own elsewhere.
+        batch: images per step, with `data`; None: the method's own.
+        logit_lr: constant rate of the logits; None: the method's own times the ratio of the paper's number of steps
+            to this search's (at least 1, at most 100), so that the logits can travel as far.
+        time_limit: seconds after which the search ends with its current selection.
+        seed: fixes everything random.
+        device: where to compute; None: CUDA where there is one.
+        listeners: who watches.
+
+    Raises:
+        InputError: something given cannot be used; nothing has been trained then.
+    """
+    deadline, device = Deadline(time_limit), resolve_device(device)
+    chosen = named_method(method) if isinstance(method, str) else method
+    sizes = PRESETS[default_preset(device)]
+    epochs = epochs or sizes.epochs or chosen.epochs
+    if data is not None:
+        _either(train, valid)
+        dataset = load(data, seed=seed) if isinstance(data, str) else data
+        source, task = search_feed(dataset, batch or chosen.batch, seed, device), dataset.task
+    elif train is not None and valid is not None:
+        own = IterableBatches(valid, device, derive(seed, "valid"))
+        source = SearchData(train=IterableBatches(train, device, derive(seed, "train")), valid=own, evaluation=own)
+    else:
+        raise InputError('a search needs data="digits" or another data set, or both train=... and valid=... loaders')
+    if loss is None:
+        loss, metrics = F.cross_entropy, ACCURACY if metrics is None else metrics
+    with frozen(derive(seed, "supernet"), device):
+        searched, supernet = _supernet(space, sizes.supernet, task)
+    supernet = supernet.to(device)
+    chosen = _with_logit_rate(chosen, logit_lr, epochs * len(source.train))
+    found = run_search(
+        supernet,
+        searched.domain.restrict(supernet.logits.keys()),
+        chosen,
+        source,
+        loss=loss,
+        metrics=metrics or {},
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        deadline=deadline,
+        listeners=listeners,
+    )
+    return SearchResult(
+        architecture=found.architecture,
+        verdict=found.verdict,
+        found=found,
+        space=searched,
+        supernet=supernet,
+        method=chosen,
+    )
+
+
+def train(
+    model: Architecture | nn.Module,
+    *,
+    data: str | Dataset | None = None,
+    protocol: str | TrainingProtocol | None = None,
+    space: Space | None = None,
+    stack: Stack | None = None,
+    train: Loader | None = None,
+    valid: Loader | None = None,
+    test: Loader | None = None,
+    loss: Loss | None = None,
+    metrics: Metrics | None = None,
+    time_limit: float | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    listeners: Iterable[Listener] = (),
+    job: str = "train",
+) -> Trained:
+    """Train a discrete network and evaluate it once on the test part.
+
+    Args:
+        model: an architecture of a cell space, or any module (it is trained in place).
+        data: a data set's name or path, or a `Dataset`.
+        protocol: a protocol's name, or a `TrainingProtocol`; None: `small` on a CPU, `darts-cifar` elsewhere.
+        space: the space of the architecture; None: looked up by its name.
+        stack: depth and width of the network; None: the protocol's.
+        train: instead of `data`: batches (inputs, targets).
+        valid: instead of `data`: batches that choose the best epoch; None: the last epoch counts.
+        test: instead of `data`: batches of the final evaluation.
+        loss: instead of the protocol's cross-entropy, for training and for reports.
+        metrics: numbers to report; the first chooses the best epoch. None: accuracy where the loss is the default.
+        time_limit: seconds after which training ends; the rate has come down by then.
+        seed: fixes everything random.
+        device: where to compute; None: CUDA where there is one.
+        listeners: who watches.
+        job: what listeners call it.
+
+    Raises:
+        InputError: something given cannot be used; nothing has been trained then.
+    """
+    deadline, device = Deadline(time_limit), resolve_device(device)
+    if protocol is None:
+        protocol = PRESETS[default_preset(device)].protocol
+    rules = named_protocol(protocol) if isinstance(protocol, str) else protocol
+    if data is not None:
+        _either(train, valid, test)
+        dataset = load(data, seed=seed) if isinstance(data, str) else data
+        if isinstance(model, Architecture):
+            space = space or named_space(model.space)
+            with frozen(derive(seed, "network"), device):
+                model = space.network(model, dataset.task, stack or rules.stack, auxiliary=rules.auxiliary > 0)
+        source = training_feed(dataset, rules, seed, device)
+        train_loss = loss or rules.loss(dataset.train.labels, device)
+    elif train is not None:
+        if isinstance(model, Architecture):
+            raise InputError(
+                "an architecture needs data=... to know its input and output; or build a network from it and give that"
+            )
+        source = TrainingData(
+            train=IterableBatches(train, device, derive(seed, "train")),
+            valid=None if valid is None else IterableBatches(valid, device, derive(seed, "valid")),
+            test=None if test is None else IterableBatches(test, device, derive(seed, "test")),
+        )
+        train_loss = loss or F.cross_entropy
+    else:
+        raise InputError('training needs data="digits" or another data set, or a train=... loader')
+    network = model.to(device)
+    if metrics is None:
+        metrics = ACCURACY if loss is None else {}
+    with frozen(derive(seed, "training"), device):
+        return run_training(
+            network,
+            network.with_auxiliary if isinstance(network, CellNetwork) else lambda x: (network(x), None),
+            rules,
+            data=source,
+            train_loss=train_loss,
+            loss=loss or F.cross_entropy,
+            metrics=metrics,
+            deadline=deadline,
+            listeners=listeners,
+            job=job,
+        )
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """The device to compute on.
+
+    Raises:
+        InputError: the name is no device, or there is none of this kind here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.zeros(1, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {str(device)!r} cannot be used: {reason}; --device cpu works everywhere") from None
+    return resolved
+
+
+def _supernet(
+    space: str | Space | nn.Module, stack: Stack | None, task: ImageTask | None
+) -> tuple[Space | ModuleSpace, Supernet]:
+    if isinstance(space, nn.Module):
+        own = ModuleSpace(space)
+        return own, own.supernet()
+    if isinstance(space, str):
+        space = named_space(space)
+        space = space.replace(supernet_stack=stack or space.supernet_stack)
+    if task is None:
+        raise InputError(
+            "a cell space needs to know the images it is for; give data=..., "
+            "or task=oche.ImageTask(channels=3, height=32, width=32, classes=10) beside your loaders"
+        )
+    return space, space.supernet(task)
+
+
+def _either(*loaders: Loader | None) -> None:
+    if any(loader is not None for loader in loaders):
+        raise InputError("give either data=... or your own loaders, but not both")
+
+
+def _with_logit_rate(method: Method, rate: float | None, steps: int) -> Method:
+    """The method with a given rate of its logits, or with its own raised as a shorter search needs it."""
+    own = method.logit_optimizer
+    scale = min(max(method.steps / steps, 1.0), LARGEST_SCALE)
+    return replace(method, logit_optimizer=own.at_rate(Scaled(own.lr, scale) if rate is None else Constant(rate)))

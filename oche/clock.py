@@ -1,0 +1,37 @@
+"""Time limits."""
+
+from __future__ import annotations
+
+import time
+
+
+class Deadline:
+    """A moment after which a long job ends in good order.
+
+    Args:
+        seconds: from now; None: never.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.start = time.monotonic()
+        self.seconds = seconds
+
+    @property
+    def spent(self) -> float:
+        """The share of the allowance that is used up; 0 without a limit."""
+        return 0.0 if self.seconds is None else self.elapsed / self.seconds
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.start
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds left, at least 0; None without a limit."""
+        return None if self.seconds is None else max(self.seconds - self.elapsed, 0.0)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the time is up."""
+        return self.spent >= 1

@@ -1,0 +1,155 @@
+"""Random crop, flip and Cutout for a whole batch on its device, each image with its own draw.
+
+The order is that of the public DARTS code: crop and flip on raw pixels, normalization, Cutout. Draws are
+made on the CPU, so that a seed means the same images on every device, and no step waits for the device.
+
+Shapes: B images, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from oche.errors import InputError
+
+if TYPE_CHECKING:
+    from oche.data.dataset import Part
+
+STATISTICS_IMAGES = 10_000
+"""Streamed images that the statistics are taken from: enough for three digits, in seconds."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Which random changes training images get.
+
+    Attributes:
+        crop_padding: zeros added on each side before a window of the old size is cut out, in pixels; 0: none.
+        flip: mirror left and right with probability 1/2.
+        cutout: side of the square that is set to zero after normalization, in pixels; 0: none. Its centre is
+            uniform over the image, and it is clipped at the borders.
+
+    Raises:
+        InputError: a number of pixels is negative.
+    """
+
+    crop_padding: int = 0
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop_padding < 0 or self.cutout < 0:
+            raise InputError(
+                f"crop_padding >= 0 and cutout >= 0 must hold, but got {self.crop_padding} and "
+                f"{self.cutout}; 0 turns either off"
+            )
+
+
+def cautious(height: int, width: int) -> Augment:
+    """The training augmentation for images that nobody has described.
+
+    They are shifted by up to an eighth of the shorter side (the usual 4 pixels at 32), and not mirrored,
+    because that turns some images (digits, text) into another class.
+    """
+    return Augment(crop_padding=min(height, width) // 8)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """`(pixel - mean) / std` for each channel, in the units of the stored pixels (0..255 for uint8)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, part: Part) -> Normalize:
+        """Mean and standard deviation of each channel over a training part.
+
+        A channel that never varies gets the standard deviation 1.
+        """
+        count = len(part)
+        if not isinstance(part.images, Tensor):
+            count = min(count, STATISTICS_IMAGES)
+        indices = torch.linspace(0, len(part) - 1, count, dtype=torch.float64).long()
+        total = torch.zeros(part.shape[0], dtype=torch.float64)
+        square = torch.zeros_like(total)
+        for chunk in torch.split(indices, 1024):  # 1024: small beside the images
+            pixels = part.read(chunk).double()
+            total += pixels.sum((0, 2, 3))
+            square += pixels.square().sum((0, 2, 3))
+        pixels_seen = count * part.shape[1] * part.shape[2]
+        mean = total / pixels_seen
+        variance = square / pixels_seen - mean.square()
+        # 1e-12: what remains in float64 of the variance of a constant channel, relative to its square
+        constant = variance <= 1e-12 * mean.square()
+        std = torch.where(constant, 1.0, variance.clamp(min=0).sqrt())
+        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """`B x C x H x W` raw pixels to a new float32 tensor of the same shape."""
+        mean, std = torch.tensor((self.mean, self.std)).to(images.device, non_blocking=True)[..., None, None]
+        return images.float().sub(mean).div_(std)
+
+
+def prepare(images: Tensor, normalize: Normalize, augment: Augment | None, generator: torch.Generator) -> Tensor:
+    """Raw images to network input.
+
+    Args:
+        images: `B x C x H x W`, uint8 or float32; left unchanged.
+        normalize: statistics of the training images.
+        augment: random changes; None for none.
+        generator: a CPU generator; five numbers are drawn for each image whatever `augment` says, so that
+            turning one change off leaves the others as they were.
+
+    Returns:
+        `B x C x H x W` float32 on the same device.
+    """
+    if augment is None:
+        return normalize(images)
+    batch, _, height, width = images.shape
+    bounds = (2 * augment.crop_padding + 1, 2 * augment.crop_padding + 1, 2, height, width)
+    draws = torch.stack([torch.randint(bound, (batch,), generator=generator) for bound in bounds])
+    top, left, mirrored, row, column = draws.to(images.device, non_blocking=True)
+    if augment.crop_padding:
+        images = crop(images, augment.crop_padding, top, left)
+    if augment.flip:
+        images = flip(images, mirrored)
+    normalized = normalize(images)
+    return cutout(normalized, augment.cutout, row, column) if augment.cutout else normalized
+
+
+def crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
+    """Windows of the old size from zero-padded images; `top` and `left`: B integers in 0..2 padding."""
+    padded = functional.pad(images, (padding, padding, padding, padding))
+    batch, channels, height, width = padded.shape
+    device = images.device
+    # A window consists of whole runs of pixels, so runs are copied: several times faster than pixels.
+    plane = torch.arange(batch * channels, device=device).view(batch, channels, 1) * (height * width)
+    row = top.view(-1, 1, 1) + torch.arange(images.shape[2], device=device)
+    first = plane + row * width + left.view(-1, 1, 1)  # B x C x H: where each run begins
+    runs = padded.flatten().unfold(0, images.shape[3], 1)
+    return runs.index_select(0, first.flatten()).view_as(images)
+
+
+def flip(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Images mirrored left and right where `mirrored` (B integers) is 1 and not 0."""
+    batch = len(images)
+    choice = torch.arange(batch, device=images.device) + batch * mirrored
+    return torch.cat((images, images.flip(-1))).index_select(0, choice)
+
+
+def cutout(images: Tensor, size: int, row: Tensor, column: Tensor) -> Tensor:
+    """Float images, changed in place, with zeros in a square of `size` pixels.
+
+    Its rows are `row - size // 2` to `row - size // 2 + size - 1`, its columns likewise; `row` and `column`
+    are B integers.
+    """
+    y = torch.arange(images.shape[2], device=images.device) - (row - size // 2)[:, None]  # B x H
+    x = torch.arange(images.shape[3], device=images.device) - (column - size // 2)[:, None]  # B x W
+    keep = ((y < 0) | (y >= size))[:, None, :, None] | ((x < 0) | (x >= size))[:, None, None, :]
+    return images.mul_(keep.float())  # on a CPU ten times faster than masked_fill_

@@ -1,0 +1,76 @@
+"""From the name or path of a data set to its images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from oche.data.dataset import Dataset
+from oche.data.options import KNOWN, PATHS, DataOptions
+from oche.data.split import stratified
+from oche.errors import InputError, unknown
+
+
+def load(name: str, options: DataOptions | None = None, seed: int = 0) -> Dataset:
+    """The data set with this name, or at this path, checked from end to end.
+
+    Args:
+        name: one of `KNOWN`, an .npz or .csv file, or a directory of images.
+        options: how to find, cut and change the data; None: the defaults.
+        seed: chooses the training images where `options.limit` leaves some out. A test part that has to be
+            cut off does not depend on it.
+
+    Raises:
+        InputError: the data cannot be found, read or used; the message names it, says why and what to do.
+    """
+    options = options or DataOptions()
+    try:
+        dataset = _read(name, options)
+        return _adjusted(dataset, options, seed)
+    except InputError as error:
+        raise InputError(f"data {name!r}: {error}") from error
+
+
+def _read(name: str, options: DataOptions) -> Dataset:
+    """Sources are imported where they are used: scikit-learn alone takes a second."""
+    path = Path(name).expanduser()
+    if options.size is not None and (name in KNOWN or path.suffix.lower() == ".npz"):
+        raise InputError(f"--data.size {options.size[0]},{options.size[1]} resizes image files only; leave it out")
+    if name == "digits":
+        from oche.data.sources import digits
+
+        return digits.read()
+    if name in KNOWN:
+        from oche.data.sources import vision
+
+        return vision.read(name, options)
+    if path.is_dir():
+        from oche.data.sources import folder
+
+        return folder.read(path, options)
+    if path.suffix.lower() in (".npz", ".csv"):
+        if not path.is_file():
+            raise InputError(f"there is no such file (looked in {path.parent.resolve()}); check the path")
+        from oche.data.sources import npz, table
+
+        return npz.read(path) if path.suffix.lower() == ".npz" else table.read(path, options)
+    raise unknown("data set", name, (*KNOWN, *PATHS))
+
+
+def _adjusted(dataset: Dataset, options: DataOptions, seed: int) -> Dataset:
+    augment = dataset.augment
+    if options.flip is not None:
+        augment = replace(augment, flip=options.flip)
+    if options.crop_padding is not None:
+        augment = replace(augment, crop_padding=options.crop_padding)
+    train = dataset.train
+    if options.limit is not None and options.limit < len(dataset.train):
+        classes = len(dataset.classes)
+        if options.limit < classes:
+            raise InputError(
+                f"the limit must leave an image of each of the {classes} classes, but got {options.limit}; "
+                f"give --data.limit {classes} or more"
+            )
+        (kept,) = stratified(train.labels, [options.limit / len(train)], seed, dataset.classes)
+        train = train.subset(kept)
+    return replace(dataset, train=train, augment=augment)

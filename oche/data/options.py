@@ -1,0 +1,76 @@
+"""What a user can say about the data, and the data sets known by name. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oche.errors import InputError
+
+KNOWN: dict[str, str] = {
+    "digits": "1,797 handwritten digits, 8x8 grayscale, 10 classes; part of scikit-learn, works offline",
+    "cifar10": "60,000 photographs, 32x32 colour, 10 classes; needs --data.root DIR",
+    "cifar100": "60,000 photographs, 32x32 colour, 100 classes; needs --data.root DIR",
+    "svhn": "99,289 house numbers, 32x32 colour, 10 classes; needs --data.root DIR",
+    "fashion-mnist": "70,000 pieces of clothing, 28x28 grayscale, 10 classes; needs --data.root DIR",
+}
+"""Data sets by name, with one line each."""
+
+PATHS: dict[str, str] = {
+    "FILE.npz": "arrays x_train, y_train, x_test, y_test; images N x H x W, N x H x W x C or N x C x H x W",
+    "FILE.csv": "columns path, label and, if you like, split (train or test); paths relative to the file",
+    "DIRECTORY": "train/CLASS/*.png and test/CLASS/*.png, or CLASS/*.png, of which 20 % become the test part",
+}
+"""What may be given instead of a name, with one line each."""
+
+MEMORY_LIMIT = 2 * 1024**3
+"""Bytes of decoded images up to which they stay in memory: ten times CIFAR, and the data set together with
+the two copied halves of a search (4 GiB) still leaves room for the search on a machine with 8 GiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """How to find, cut and change the data.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    root: str | None = field(
+        default=None,
+        metadata={"help": "directory of downloaded data (cifar10, cifar100, svhn, fashion-mnist)"},
+    )
+    download: bool = field(default=False, metadata={"help": "download the data set to root where it is missing"})
+    limit: int | None = field(
+        default=None,
+        metadata={"help": "use at most this many training images, the classes in proportion, chosen by the seed"},
+    )
+    size: tuple[int, int] | None = field(
+        default=None, metadata={"help": "height,width in pixels to which image files are resized"}
+    )
+    flip: bool | None = field(
+        default=None, metadata={"help": "mirror training images at random (default: what suits the data set)"}
+    )
+    crop_padding: int | None = field(
+        default=None,
+        metadata={"help": "shift training images at random by up to this many pixels (default: by data set)"},
+    )
+    stream: bool | None = field(
+        default=None,
+        metadata={"help": "read images batch by batch, not all at once (default: only when they are large)"},
+    )
+    workers: int | None = field(
+        default=None,
+        metadata={"help": "processes that decode streamed image files (default: by the number of CPU cores)"},
+    )
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit >= 1 must hold, but got {self.limit}; give --data.limit 1000 or leave it out")
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise InputError(f"size is height,width, both >= 1, but got {self.size}; give --data.size 32,32")
+        if self.crop_padding is not None and self.crop_padding < 0:
+            raise InputError(
+                f"crop_padding >= 0 must hold, but got {self.crop_padding}; --data.crop_padding 0 turns it off"
+            )
+        if self.workers is not None and self.workers < 0:
+            raise InputError(f"workers >= 0 must hold, but got {self.workers}; 0 reads in the main process")

@@ -1,0 +1,30 @@
+"""The handwritten digits that come with scikit-learn: 1,797 images of 8x8 pixels, offline."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+
+from oche.data.augment import Augment
+from oche.data.dataset import Dataset, Part
+from oche.data.split import TEST_NOTE, train_test
+
+_CLASSES = tuple("0123456789")
+_LEVELS = 16  # the stored values are counts 0..16
+
+
+def read() -> Dataset:
+    """The digits as uint8, 80 % of each class for training."""
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.round(images.reshape(-1, 1, 8, 8) * (255 / _LEVELS)).astype(np.uint8)
+    part = Part(torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64)))
+    train, test = train_test(part.labels, _CLASSES)
+    return Dataset(
+        name="digits",
+        train=part.subset(train),
+        test=part.subset(test),
+        classes=_CLASSES,
+        augment=Augment(crop_padding=1),
+        notes=(TEST_NOTE,),
+    )

@@ -1,0 +1,41 @@
+"""Loss and metrics over a whole data set, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oche.metrics import Meter, Metric
+from oche.objective.problem import Loss
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    forward: Callable[[Any], Tensor],
+    batches: Iterable[tuple[Any, Any]],
+    loss: Loss,
+    metrics: Mapping[str, Metric],
+) -> dict[str, float]:
+    """Means by name (`loss` among them), with `model` in evaluation mode; its mode is restored.
+
+    Args:
+        model: the module whose mode matters.
+        forward: inputs to outputs, through `model`.
+        batches: inputs and targets.
+        loss: the loss of a batch.
+        metrics: further numbers by name.
+    """
+    was_training = model.training
+    model.eval()
+    meter = Meter(metrics)
+    try:
+        for x, y in batches:
+            output = forward(x)
+            meter.add(loss(output, y), output, y)
+    finally:
+        model.train(was_training)
+    return meter.means()

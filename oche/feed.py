@@ -1,0 +1,117 @@
+"""Which images feed what: the halves of a search; training, validation and test of a network.
+
+A search never sees a test image. Normalization comes from the images that train the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from oche.data.augment import Augment, Normalize
+from oche.data.batches import Batches, batches
+from oche.data.dataset import Dataset, Part
+from oche.data.split import holdout, search_parts
+from oche.randomness import derive
+from oche.training.protocol import TrainingProtocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchData:
+    """The two halves of a search.
+
+    Attributes:
+        train: batches for the weights.
+        valid: batches for the logits.
+        evaluation: batches of the validation half as it is evaluated, without augmentation.
+    """
+
+    train: Batches
+    valid: Batches
+    evaluation: Batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The parts of a training.
+
+    Attributes:
+        train: batches for the weights.
+        valid: batches that choose the best epoch; None: the last epoch counts.
+        test: batches of the one final evaluation; None: there is none.
+    """
+
+    train: Batches
+    valid: Batches | None
+    test: Batches | None
+
+
+@dataclass(frozen=True)
+class _Feeder:
+    """Makes batches of one size, normalized alike."""
+
+    dataset: Dataset
+    normalize: Normalize
+    batch: int
+    seed: int
+    device: torch.device
+
+    def shuffled(self, part: Part, purpose: str, augment: Augment) -> Batches:
+        """Augmented batches of equal size in a new order each epoch."""
+        return batches(
+            part,
+            batch=self.batch,
+            normalize=self.normalize,
+            augment=augment,
+            shuffle=True,
+            drop_last=True,
+            seed=derive(self.seed, purpose),
+            device=self.device,
+        )
+
+    def plain(self, part: Part) -> Batches:
+        """Every image once, as it is."""
+        return batches(
+            part,
+            batch=self.batch,
+            normalize=self.normalize,
+            augment=None,
+            shuffle=False,
+            drop_last=False,
+            seed=0,
+            device=self.device,
+        )
+
+
+def search_feed(dataset: Dataset, batch: int, seed: int, device: torch.device) -> SearchData:
+    """Split the training images into halves that share no image.
+
+    Raises:
+        InputError: a class would be missing from a half, or the batch is larger than a half.
+    """
+    first, second = search_parts(dataset, seed=seed)
+    feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
+    return SearchData(
+        train=feeder.shuffled(first, "train", dataset.augment),
+        valid=feeder.shuffled(second, "valid", dataset.augment),
+        evaluation=feeder.plain(second),
+    )
+
+
+def training_feed(dataset: Dataset, protocol: TrainingProtocol, seed: int, device: torch.device) -> TrainingData:
+    """Split the validation part off the training images, as the protocol says; the test part is the data set's.
+
+    Raises:
+        InputError: a class would be missing from a part, or the batch is larger than the training part.
+    """
+    if protocol.validation:
+        first, second = holdout(dataset, protocol.validation, seed)
+    else:
+        first, second = dataset.train, None
+    feeder = _Feeder(dataset, Normalize.of(first), protocol.batch, seed, device)
+    return TrainingData(
+        train=feeder.shuffled(first, "train", replace(dataset.augment, cutout=protocol.cutout)),
+        valid=None if second is None else feeder.plain(second),
+        test=feeder.plain(dataset.test),
+    )

@@ -1,0 +1,241 @@
+"""The search loop. It knows no method by name.
+
+One step, logits first and then weights (methods.md, "Step"):
+1. draw the mixture `a` from the logits `A`;
+2. the objective gives a gradient with respect to `a`, one vector-Jacobian product takes it to `A`, and the logits'
+   optimizer steps;
+3. redraw `a` with the same random numbers from the moved logits, and step the weights on the training batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oche.architecture import Architecture
+from oche.clock import Deadline
+from oche.domain import Domain
+from oche.errors import InputError
+from oche.evaluation import evaluate
+from oche.feed import SearchData
+from oche.listener import Listener, Listeners
+from oche.methods import Method
+from oche.metrics import Meter, Metric
+from oche.nn.supernet import Supernet, initialize_logits, logits, weights
+from oche.objective.base import Batch, Point
+from oche.objective.problem import Loss, SupernetProblem
+from oche.optim import set_rate
+from oche.probe.entropy import entropy, entropy_by_kind
+from oche.probe.verdict import LogitTable, Verdict, judge
+from oche.randomness import derive, frozen, generator
+from oche.stages.base import EpochPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search leaves behind.
+
+    Attributes:
+        architecture: the selected architecture.
+        logits: the logits by key, at the start and after every epoch.
+        records: one record of plain values per epoch.
+        verdict: whether it can be trusted.
+        steps: weight steps taken.
+        seconds: wall time.
+        stopped: why it ended before its last epoch; None if it did not.
+    """
+
+    architecture: Architecture
+    logits: tuple[LogitTable, ...]
+    records: tuple[Mapping[str, Any], ...]
+    verdict: Verdict
+    steps: int
+    seconds: float
+    stopped: str | None
+
+
+def run_search(
+    supernet: Supernet,
+    domain: Domain,
+    method: Method,
+    data: SearchData,
+    *,
+    loss: Loss,
+    metrics: Mapping[str, Metric],
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    deadline: Deadline | None = None,
+    listeners: Iterable[Listener] = (),
+) -> Found:
+    """Search until the last epoch, the deadline, or a loss that is no number.
+
+    Args:
+        supernet: on `device`; its weights and logits are trained in place.
+        domain: the decisions, exactly those of the supernet's logits.
+        method: a part on each axis.
+        data: the two halves.
+        loss: the loss of a batch.
+        metrics: numbers to report; the first one is shown.
+        epochs: passes over the training half.
+        seed: fixes the initial logits and every draw.
+        device: where to compute.
+        deadline: when to end early with the selection of that moment.
+        listeners: who watches.
+
+    Raises:
+        InputError: no step can be made, or the very first epoch diverges.
+    """
+    deadline, watching = deadline or Deadline(), Listeners(listeners)
+    steps_per_epoch = len(data.train)
+    if not steps_per_epoch or not len(data.valid):
+        raise InputError("a search needs a batch in each half, but got none; use more data or a smaller batch")
+    initialize_logits(supernet, method.logit_std, generator(seed, "logits"))
+    w = weights(supernet)
+    weight_optimizer = method.weight_optimizer.build(w)
+    logit_optimizer = method.logit_optimizer.build(logits(supernet).values())
+
+    def select() -> Architecture:
+        return method.selection.select(domain, logits(supernet), method.relaxation)
+
+    def mean_mixture() -> dict[str, Tensor]:
+        with torch.no_grad():
+            return method.relaxation.mean(logits(supernet))
+
+    architecture = select()
+    history, records = [_table(supernet)], list[Mapping[str, Any]]()
+    entropies = [entropy(mean_mixture())]
+    steps, stopped = 0, None
+    watching.start("search", epochs, steps_per_epoch)
+    supernet.train()
+    for epoch in range(epochs):
+        plan = EpochPlan()
+        for stage in method.stages:
+            plan = stage.plan(plan, epoch, epochs)
+        rates = {
+            "weight_rate": method.weight_optimizer.lr.at(epoch / epochs),
+            "logit_rate": method.logit_optimizer.lr.at(epoch / epochs),
+        }
+        set_rate(weight_optimizer, rates["weight_rate"])
+        set_rate(logit_optimizer, rates["logit_rate"])
+        meter = Meter(metrics)
+        for i, (train_batch, valid_batch) in enumerate(_pairs(data, epoch)):
+            problem = SupernetProblem(supernet, loss, derive(seed, "step", epoch, i), device)
+            if plan.move_logits:
+                _logit_step(problem, method, train_batch, valid_batch, weight_optimizer, logit_optimizer)
+            _weight_step(problem, method, w, train_batch, weight_optimizer, meter)
+            steps += 1
+            watching.step(epoch, i, meter)
+            if deadline.passed and (epoch, i) != (epochs - 1, steps_per_epoch - 1):
+                stopped = f"the time limit came in epoch {epoch + 1} of {epochs}, step {i + 1} of {steps_per_epoch}"
+                break
+
+        means = meter.means()
+        table = _table(supernet)
+        if not (math.isfinite(means["loss"]) and all(math.isfinite(a) for row in table.values() for a in row)):
+            if not records:
+                raise InputError(
+                    f"the loss became {means['loss']} in the first epoch, so there is nothing to select; "
+                    "use a smaller learning rate or check the data's scale"
+                )
+            stopped = f"the loss became {means['loss']} in epoch {epoch + 1}; the selection before it is kept"
+            break
+
+        architecture = select()
+        mixture = mean_mixture()
+        history.append(table)
+        entropies.append(entropy(mixture))
+        record: dict[str, Any] = {"phase": "search", "epoch": epoch + 1, "steps": steps, "seconds": deadline.elapsed}
+        record |= {f"train_{name}": value for name, value in means.items()} | rates
+        if stopped is None:
+            valid = evaluate(supernet, partial(supernet, mixture=mixture), data.evaluation.epoch(0), loss, metrics)
+            record |= {f"valid_{name}": value for name, value in valid.items()}
+        record |= {"entropy": entropies[-1], "entropy_by_kind": entropy_by_kind(mixture)}
+        record |= {"logits": table, "architecture": dict(architecture.items)}
+        records.append(record)
+        watching.epoch(record)
+        if stopped is not None:
+            break
+    watching.finish()
+
+    shown = next(iter(metrics), "loss")
+    validation = next((r[f"valid_{shown}"] for r in reversed(records) if f"valid_{shown}" in r), None)
+    return Found(
+        architecture=architecture,
+        logits=tuple(history),
+        records=tuple(records),
+        verdict=judge(
+            architecture,
+            history[0],
+            history[-1],
+            (entropies[0], entropies[-1]),
+            None if validation is None else (shown, validation),
+        ),
+        steps=steps,
+        seconds=deadline.elapsed,
+        stopped=stopped,
+    )
+
+
+def _logit_step(
+    problem: SupernetProblem,
+    method: Method,
+    train_batch: Batch,
+    valid_batch: Batch,
+    weight_optimizer: torch.optim.Optimizer,
+    logit_optimizer: torch.optim.Optimizer,
+) -> None:
+    """Move the logits; no gradient of the weights is kept and no running statistic moves."""
+    supernet = problem.supernet
+    values = logits(supernet)
+    with frozen(problem.seed, problem.device):
+        mixture = method.relaxation.draw(values)
+    point = Point(
+        weights=[w.detach() for w in weights(supernet)],
+        mixture={key: a.detach().requires_grad_() for key, a in mixture.items()},
+        train_batch=train_batch,
+        valid_batch=valid_batch,
+        optimizer=weight_optimizer,
+    )
+    gradient = method.objective.gradient(problem, point)
+    pulled = torch.autograd.grad(list(mixture.values()), list(values.values()), [gradient[key] for key in mixture])
+    for value, g in zip(values.values(), pulled, strict=True):
+        value.grad = g
+    logit_optimizer.step()
+
+
+def _weight_step(
+    problem: SupernetProblem,
+    method: Method,
+    w: list[nn.Parameter],
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    meter: Meter,
+) -> None:
+    """Move the weights on the training batch; the logits get no gradient."""
+    with torch.no_grad(), frozen(problem.seed, problem.device):
+        mixture = method.relaxation.draw(logits(problem.supernet))
+    output = problem.output(mixture, batch)
+    loss = problem.loss(output, batch[1])
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(w, method.clip)
+    optimizer.step()
+    meter.add(loss, output, batch[1])
+
+
+def _pairs(data: SearchData, epoch: int) -> Iterator[tuple[Batch, Batch]]:
+    """A training and a validation batch per step; a shorter validation half begins anew, in another order."""
+    rounds = -(-len(data.train) // len(data.valid))
+    valid = (batch for r in range(rounds) for batch in data.valid.epoch(epoch * rounds + r))
+    return zip(data.train.epoch(epoch), valid, strict=False)
+
+
+def _table(supernet: Supernet) -> dict[str, list[float]]:
+    return {key: value.tolist() for key, value in logits(supernet).items()}

@@ -1,0 +1,58 @@
+"""Metrics of a batch, and their means over many batches without a device synchronization per step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number about the outputs of a batch.
+
+    Attributes:
+        function: `(output, target)` to a scalar tensor, the mean over the batch.
+        higher_is_better: the direction, for choosing the best epoch.
+    """
+
+    function: Callable[[Any, Any], Tensor]
+    higher_is_better: bool = True
+
+
+def top1(output: Tensor, target: Tensor) -> Tensor:
+    """Share of samples (0 to 1) whose largest score, of `N x classes`, is the target's (`N`)."""
+    return (output.argmax(dim=1) == target).float().mean()
+
+
+ACCURACY: Mapping[str, Metric] = {"accuracy": Metric(top1)}
+"""The metrics of classification."""
+
+
+class Meter:
+    """Means of a loss and metrics, weighted by batch size; sums stay on the device until `means`."""
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self._metrics = metrics
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    @torch.no_grad()
+    def add(self, loss: Tensor, output: Any, target: Any) -> None:
+        """Take in one batch."""
+        n = len(target)
+        values = {"loss": loss} | {name: metric.function(output, target) for name, metric in self._metrics.items()}
+        for name, value in values.items():
+            value = value.detach().double() * n
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += n
+
+    def means(self) -> dict[str, float]:
+        """The means so far by name, `loss` among them; empty before the first batch. Waits for the device."""
+        if not self._count:
+            return {}
+        values = (torch.stack(list(self._sums.values())) / self._count).tolist()
+        return dict(zip(self._sums, values, strict=True))

@@ -1,0 +1,1 @@
+"""Logits to mixing weights, one idea a file."""

@@ -1,0 +1,1 @@
+"""Modules: choices, operations, cells, networks and supernets."""

@@ -1,0 +1,112 @@
+"""The cell: a small directed graph, the same code in supernets and in discrete networks.
+
+A cell sees the outputs of the two cells before it (`states` 0 and 1). Node `j` adds the outputs of its edges; the
+cell's output is the concatenation of its nodes. Only what stands on an edge differs: a `MixedEdge` in a supernet, a
+`FixedEdge` in a discrete network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from oche.nn.choice import Choice
+from oche.nn.operations import FactorizedReduce, NormForm, relu_conv_norm
+
+Mixture: TypeAlias = Mapping[str, Tensor]
+"""Mixing weights by key, one per candidate: drawn once a step and passed along."""
+
+CELL_INPUTS = 2
+"""Every cell sees the two cells before it."""
+
+
+class MixedEdge(nn.Module):
+    """An edge on which candidates compete."""
+
+    def __init__(self, choice: Choice, key: str) -> None:
+        super().__init__()
+        self.choice = choice
+        self.key = key
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """The candidates' outputs, weighted by this edge's row of the mixture."""
+        return self.choice.mix(mixture[self.key], x)
+
+
+class DropPath(nn.Module):
+    """Zero a sample's path with probability `p` in training and scale the others by `1 / (1 - p)`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`N x ...` to the same shape, with one draw per sample."""
+        if not self.training or self.p == 0:
+            return x
+        keep = 1 - self.p
+        return x * (x.new_empty([len(x)] + [1] * (x.dim() - 1)).bernoulli_(keep) / keep)
+
+
+class FixedEdge(nn.Module):
+    """An edge with its one chosen operation, and drop-path unless that is the identity."""
+
+    def __init__(self, operation: nn.Module) -> None:
+        super().__init__()
+        self.operation = operation
+        self.drop_path = nn.Identity() if isinstance(operation, nn.Identity) else DropPath()
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """The operation's output; a discrete network has no mixture to look at."""
+        return self.drop_path(self.operation(x))  # type: ignore[no-any-return]
+
+
+class Cell(nn.Module):
+    """Two preprocessed inputs, then nodes that each add the outputs of their edges.
+
+    Args:
+        channels_in: channels of the two inputs.
+        channels: channels of every node; the output has `nodes * channels`.
+        halve_first: the first input has twice the resolution of the second, as after a reduction.
+        nodes: per intermediate node, the edges by the index of the state they read (0, 1: the inputs; 2...: nodes).
+        form: batch normalization of the preprocessing.
+    """
+
+    def __init__(
+        self,
+        channels_in: tuple[int, int],
+        channels: int,
+        *,
+        halve_first: bool,
+        nodes: Sequence[Mapping[int, nn.Module]],
+        form: NormForm,
+    ) -> None:
+        super().__init__()
+        first = FactorizedReduce if halve_first else relu_conv_norm
+        self.preprocess = nn.ModuleList(
+            [first(channels_in[0], channels, form), relu_conv_norm(channels_in[1], channels, form)]
+        )
+        self.nodes = nn.ModuleList(nn.ModuleDict({str(i): edge for i, edge in node.items()}) for node in nodes)
+        self.channels_out = channels * len(nodes)
+
+    def forward(self, first: Tensor, second: Tensor, mixture: Mixture) -> Tensor:
+        """`N x C_in x H x W` twice to `N x (nodes * C) x H' x W'`."""
+        states = [self.preprocess[0](first), self.preprocess[1](second)]
+        for node in self.nodes:
+            assert isinstance(node, nn.ModuleDict)
+            outputs = [edge(states[int(i)], mixture) for i, edge in node.items()]
+            total = outputs[0]
+            for output in outputs[1:]:
+                total = total + output
+            states.append(total)
+        return torch.cat(states[CELL_INPUTS:], dim=1)
+
+
+def set_drop_path(network: nn.Module, probability: float) -> None:
+    """Set the drop-path probability of every edge of a discrete network."""
+    for module in network.modules():
+        if isinstance(module, DropPath):
+            module.p = probability

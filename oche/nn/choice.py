@@ -1,0 +1,213 @@
+"""Choices inside any module: of candidate modules, of inputs, or of a value.
+
+A choice holds a *key*, not logits: the supernet that contains it owns one vector of logits per key, and choices with
+the same key share it. The mixing weights `a` reach a choice as an argument (`mix`) or, in a user's module, in place
+of its buffer `mixing` for the duration of one call (`torch.func.functional_call`). Outside of a search the buffer
+holds equal weights.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from math import comb
+
+import torch
+from torch import Tensor, nn
+
+from oche.architecture import Candidate
+from oche.errors import InputError
+
+KEY_SEPARATOR = "/"
+"""Stands in keys where module paths have a dot, which parameter names may not contain."""
+
+
+class Decision(nn.Module, ABC):
+    """Interface of everything that a search decides.
+
+    Attributes:
+        key: name of its logits; None means its path in the module that is searched.
+        options: the candidates, in the order of the logits.
+        mixing: buffer of the mixing weights, one per option.
+    """
+
+    mixing: Tensor
+
+    def __init__(self, options: Sequence[Candidate], key: str | None) -> None:
+        super().__init__()
+        if not options:
+            raise InputError(f"{type(self).__name__} needs at least one option, but got none")
+        if len(set(options)) != len(options):
+            raise InputError(f"{type(self).__name__} needs different options, but got {list(options)}")
+        if key is not None and "." in key:
+            raise InputError(f"a key may not contain a dot, but got {key!r}; write {key.replace('.', '/')!r}")
+        self.key = key
+        self.options = tuple(options)
+        self.register_buffer("mixing", torch.full((len(options),), 1 / len(options)), persistent=False)
+
+    @abstractmethod
+    def fixed(self, option: Candidate) -> nn.Module:
+        """The module that stands here in the discrete network; it shares this choice's parameters."""
+
+
+class Choice(Decision):
+    """One of several candidate modules: `sum_o a_o op_o(x)` in the supernet, one `op_o` in the discrete network.
+
+    Args:
+        candidates: name to module; all take the same arguments and return tensors of one shape.
+        key: name of the logits; choices with the same key and names share them.
+    """
+
+    def __init__(self, candidates: Mapping[str, nn.Module], key: str | None = None) -> None:
+        super().__init__(tuple(candidates), key)
+        self.candidates = nn.ModuleDict(dict(candidates))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The mixed output with the weights of `mixing`."""
+        return self.mix(self.mixing, *inputs)
+
+    def mix(self, mixing: Tensor, *inputs: Tensor) -> Tensor:
+        """The mixed output with the given weights (`[options]`)."""
+        return weighted_sum(mixing, (candidate(*inputs) for candidate in self.candidates.values()))
+
+    def fixed(self, option: Candidate) -> nn.Module:
+        """The chosen candidate itself."""
+        return self.candidates[str(option)]
+
+
+class InputChoice(Decision):
+    """Some of several inputs: one logit per *set* of `keep` inputs, as in the edge search of Amended-DARTS (Eq. 16).
+
+    In the supernet the output is `sum_S a_S sum_{i in S} x_i`, in the discrete network `sum_{i in S} x_i`, so that a
+    one-hot mixture and the discrete network agree for every `keep`.
+
+    Args:
+        inputs: how many tensors `forward` receives.
+        keep: how many of them the discrete network keeps.
+        key: name of the logits.
+    """
+
+    def __init__(self, inputs: int, keep: int = 1, key: str | None = None) -> None:
+        if not 1 <= keep <= inputs:
+            raise InputError(f"1 <= keep <= inputs must hold, but got keep={keep}, inputs={inputs}")
+        super().__init__(tuple(combinations(range(inputs), keep)), key)
+        member = torch.zeros(comb(inputs, keep), inputs)
+        for row, kept in enumerate(combinations(range(inputs), keep)):
+            member[row, list(kept)] = 1
+        self.member: Tensor
+        self.register_buffer("member", member, persistent=False)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The sum of the inputs, each weighted by the total weight of the sets that contain it."""
+        if len(inputs) != self.member.shape[1]:
+            raise InputError(f"InputChoice was made for {self.member.shape[1]} inputs, but got {len(inputs)}")
+        return weighted_sum(self.mixing @ self.member.to(self.mixing.dtype), inputs)
+
+    def fixed(self, option: Candidate) -> nn.Module:
+        """A module that adds the kept inputs."""
+        if not isinstance(option, tuple):
+            raise InputError(f"an InputChoice keeps a list of inputs, but got {option!r}")
+        return KeptInputs(option)
+
+
+class KeptInputs(nn.Module):
+    """The sum of some of its inputs: an `InputChoice` in a discrete network."""
+
+    def __init__(self, kept: tuple[int, ...]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Add the kept inputs."""
+        total = inputs[self.kept[0]]
+        for i in self.kept[1:]:
+            total = total + inputs[i]
+        return total
+
+
+class ValueChoice(Decision):
+    """A number: a width, a kernel size or a depth, relaxed by masks that share one largest tensor.
+
+    Every use below is exact for one-hot weights: what the chosen value excludes is multiplied by zero (as FBNetV2's
+    channel masks do). The discrete network keeps the masks, with the chosen value.
+
+    Args:
+        values: positive whole numbers, increasing.
+        key: name of the logits.
+    """
+
+    def __init__(self, values: Sequence[int], key: str | None = None) -> None:
+        if list(values) != sorted(values) or any(v < 1 for v in values):
+            raise InputError(f"ValueChoice needs positive, increasing values, but got {list(values)}")
+        super().__init__(tuple(values), key)
+
+    def width(self, x: Tensor, dim: int = 1) -> Tensor:
+        """Keep the first `v` entries of `x` along `dim`, softly: entry j is weighted by `sum_{v > j} a_v`."""
+        mask = self._prefix(x.shape[dim])
+        return x * mask.reshape([-1 if d == dim % x.dim() else 1 for d in range(x.dim())])
+
+    def kernel(self, weight: Tensor) -> Tensor:
+        """Keep the central `v x v` (or `v`) taps of a convolution's `weight`, softly; all sizes odd."""
+        for dim in range(2, weight.dim()):
+            size = weight.shape[dim]
+            if any(v % 2 != size % 2 for v in self._values()):
+                raise InputError(f"kernel sizes must be odd like the largest, {size}, but got {list(self.options)}")
+        largest = weight.shape[2]
+        ring = torch.zeros([len(self.options), *weight.shape[2:]], device=weight.device, dtype=weight.dtype)
+        for row, v in enumerate(self._values()):
+            cut = (largest - v) // 2
+            ring[row][(slice(cut, largest - cut),) * (weight.dim() - 2)] = 1
+        return weight * torch.einsum("v,v...->...", self.mixing.to(weight.dtype), ring)
+
+    def depth(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Mix the outputs of the layers 1, 2, ...: with value `v` the output of layer `v`."""
+        if len(outputs) < max(self._values()):
+            raise InputError(f"depth {max(self._values())} needs as many outputs, but got {len(outputs)}")
+        return weighted_sum(self.mixing, (outputs[v - 1] for v in self._values()))
+
+    def fixed(self, option: Candidate) -> nn.Module:
+        """A `ValueChoice` of one value that still masks tensors of the largest size."""
+        if not isinstance(option, int):
+            raise InputError(f"a ValueChoice takes a whole number, but got {option!r}")
+        return ValueChoice([option], self.key)
+
+    def _values(self) -> tuple[int, ...]:
+        return tuple(v for v in self.options if isinstance(v, int))
+
+    def _prefix(self, size: int) -> Tensor:
+        if size < max(self._values()):
+            raise InputError(f"width {max(self._values())} needs a tensor at least as wide, but got {size}")
+        values = torch.tensor(self._values(), device=self.mixing.device)
+        return self.mixing @ (torch.arange(size, device=values.device) < values[:, None]).to(self.mixing.dtype)
+
+
+def weighted_sum(mixing: Tensor, outputs: Sequence[Tensor] | Iterator[Tensor]) -> Tensor:
+    """`sum_o mixing[o] * outputs[o]` for a vector `mixing`; outputs are consumed one at a time.
+
+    Raises:
+        ValueError: the number of outputs is not the length of `mixing`.
+    """
+    terms = (a * y for a, y in zip(mixing.unbind(), outputs, strict=True))
+    total = next(terms)
+    for term in terms:
+        total = total + term
+    return total
+
+
+def decisions(module: nn.Module) -> Iterator[tuple[str, str, Decision]]:
+    """Every choice inside `module`, as `(path, key, choice)`.
+
+    Raises:
+        InputError: two choices share a key but not their options.
+    """
+    options: dict[str, tuple[Candidate, ...]] = {}
+    for path, child in module.named_modules():
+        if isinstance(child, Decision):
+            key = child.key if child.key is not None else path.replace(".", KEY_SEPARATOR) or "choice"
+            if options.setdefault(key, child.options) != child.options:
+                raise InputError(
+                    f"choices with one key share their logits, so they need equal options, but {key!r} has "
+                    f"{list(options[key])} and {list(child.options)}; give one of them another key"
+                )
+            yield path, key, child

@@ -1,0 +1,88 @@
+"""The supernet: a body with choices inside, and the one owner of their logits.
+
+`weights(supernet)` and `logits(supernet)` are disjoint lists, so that no optimizer of the one touches the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from oche.nn.cell import Mixture
+from oche.nn.choice import decisions
+
+
+class ModuleBody(nn.Module):
+    """A user's module as the body of a supernet: each choice sees its mixing weights for the duration of a call."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.places = [(f"{path}.mixing" if path else "mixing", key) for path, key, _ in decisions(module)]
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """What the module returns for `x`."""
+        return functional_call(self.module, {place: mixture[key] for place, key in self.places}, (x,))  # type: ignore[no-any-return]
+
+
+class Supernet(nn.Module):
+    """A body, called as `body(x, mixture)`, and the logits of the choices inside it.
+
+    Attributes:
+        body: the network; a `CellNetwork` or a `ModuleBody`.
+        logits: key to the logits `A` of that choice, zero until a search initializes them.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        options = {key: len(choice.options) for _, key, choice in decisions(_searched(body))}
+        self.logits = nn.ParameterDict()
+        for key, n in options.items():
+            self.logits[key] = torch.zeros(n)
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """The body's output under the given mixing weights."""
+        return self.body(x, mixture)  # type: ignore[no-any-return]
+
+    def with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Tensor) -> Tensor:
+        """The output with other weights, in the order of `weights(supernet)`.
+
+        Buffers are copies for this call: running statistics of batch normalization do not move.
+        """
+        state: dict[str, Tensor] = {name: buffer.clone() for name, buffer in self.body.named_buffers()}
+        state |= {name: w for (name, _), w in zip(self.body.named_parameters(), weights, strict=True)}
+        return functional_call(self.body, state, (x, mixture))  # type: ignore[no-any-return]
+
+
+def weights(supernet: Supernet) -> list[nn.Parameter]:
+    """The network weights `w`: everything that is no logit."""
+    return list(supernet.body.parameters())
+
+
+def logits(supernet: Supernet) -> dict[str, Tensor]:
+    """The logits `A` by key."""
+    return dict(supernet.logits.items())
+
+
+def initialize_logits(supernet: Supernet, std: float, generator: torch.Generator) -> None:
+    """Draw the logits from `std * N(0, 1)`; with `std` 0 all candidates start equal."""
+    with torch.no_grad():
+        for value in supernet.logits.values():
+            value.copy_(std * torch.randn(value.shape, generator=generator))
+
+
+def one_hot(supernet: Supernet, chosen: Mapping[str, int]) -> dict[str, Tensor]:
+    """A mixture with weight 1 on one candidate of each key in `chosen` and zeros elsewhere (dropped edges)."""
+    mixture = {key: torch.zeros_like(value) for key, value in supernet.logits.items()}
+    for key, index in chosen.items():
+        mixture[key][index] = 1
+    return mixture
+
+
+def _searched(body: nn.Module) -> nn.Module:
+    """The module whose paths name the choices: the user's own, not our wrapping of it."""
+    return body.module if isinstance(body, ModuleBody) else body

@@ -1,0 +1,49 @@
+"""The bilevel problem of one search step: a supernet, a loss, and one random state for all evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from oche.nn.cell import Mixture
+from oche.nn.supernet import Supernet
+from oche.objective.base import Batch
+from oche.randomness import frozen
+
+Loss: TypeAlias = Callable[[Any, Any], Tensor]
+"""`(output, target)` to a scalar."""
+
+
+@dataclass(frozen=True)
+class SupernetProblem:
+    """Losses of a supernet as functions of its weights and mixing weights.
+
+    Attributes:
+        supernet: the network.
+        loss: the loss of a batch.
+        seed: fixes every random draw of this step.
+        device: where the supernet lives.
+    """
+
+    supernet: Supernet
+    loss: Loss
+    seed: int
+    device: torch.device
+
+    def train(self, weights: Sequence[Tensor], mixture: Mixture, batch: Batch) -> Tensor:
+        """The loss at other weights; running statistics do not move."""
+        with frozen(self.seed, self.device):
+            return self.loss(self.supernet.with_weights(weights, mixture, batch[0]), batch[1])
+
+    def valid(self, weights: Sequence[Tensor], mixture: Mixture, batch: Batch) -> Tensor:
+        """The same function of a validation batch."""
+        return self.train(weights, mixture, batch)
+
+    def output(self, mixture: Mixture, batch: Batch) -> Tensor:
+        """The supernet's own output: the one evaluation of a step that moves running statistics."""
+        with frozen(self.seed, self.device):
+            return self.supernet(batch[0], mixture)  # type: ignore[no-any-return]

@@ -1,0 +1,88 @@
+"""Optimizers as values: what to build, and how its rate changes over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from oche.schedule import Constant, Cosine, Schedule
+
+
+class OptimizerSettings(Protocol):
+    """Builds an optimizer and knows its schedule."""
+
+    @property
+    def lr(self) -> Schedule:
+        """The learning rate at each fraction of the epochs."""
+        ...
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """An optimizer at the rate of the start."""
+        ...
+
+    def at_rate(self, lr: Schedule) -> OptimizerSettings:
+        """The same with another rate."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum; the defaults are those of the DARTS search."""
+
+    lr: Schedule = Cosine(0.025, 0.001)
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Build it."""
+        return torch.optim.SGD(
+            list(parameters), lr=self.lr.at(0), momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+    def at_rate(self, lr: Schedule) -> OptimizerSettings:
+        """The same with another rate."""
+        return replace(self, lr=lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam with L2 decay; the defaults are those of the DARTS logits."""
+
+    lr: Schedule = Constant(3e-4)
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 1e-3
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Build it."""
+        return torch.optim.Adam(list(parameters), lr=self.lr.at(0), betas=self.betas, weight_decay=self.weight_decay)
+
+    def at_rate(self, lr: Schedule) -> OptimizerSettings:
+        """The same with another rate."""
+        return replace(self, lr=lr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled decay (Loshchilov and Hutter 2019)."""
+
+    lr: Schedule = Cosine(2e-3)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.05
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """Build it."""
+        return torch.optim.AdamW(list(parameters), lr=self.lr.at(0), betas=self.betas, weight_decay=self.weight_decay)
+
+    def at_rate(self, lr: Schedule) -> OptimizerSettings:
+        """The same with another rate."""
+        return replace(self, lr=lr)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every parameter group this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,1 @@
+"""Diagnostics of a search, and the verdict on it."""

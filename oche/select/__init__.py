@@ -1,0 +1,1 @@
+"""From a trained supernet to an architecture, one idea a file."""

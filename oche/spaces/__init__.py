@@ -1,0 +1,1 @@
+"""What may be chosen, and where: architectures, domains and the published spaces."""

@@ -1,0 +1,27 @@
+"""The DARTS cell space (Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019)."""
+
+from __future__ import annotations
+
+from oche.spaces.space import Space, edge_count
+
+CANDIDATES = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+
+def uniform(name: str, candidates: tuple[str, ...], nodes: int = 4) -> Space:
+    """A space with the same candidates on every edge."""
+    edges = (candidates,) * edge_count(nodes)
+    return Space(name=name, normal=edges, reduction=edges, nodes=nodes)
+
+
+def darts(nodes: int = 4) -> Space:
+    """Eight candidates on each of 14 edges (at 4 nodes), normal and reduction cells shared by kind."""
+    return uniform("darts", CANDIDATES, nodes)

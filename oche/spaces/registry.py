@@ -1,0 +1,78 @@
+"""The named spaces and the known architectures."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+
+from oche.architecture import Architecture
+from oche.errors import InputError, unknown
+from oche.spaces import rdarts
+from oche.spaces.darts import darts
+from oche.spaces.space import Space, edge_key
+
+SPACES: dict[str, Callable[..., Space]] = {
+    "darts": darts,
+    "rdarts-s1": rdarts.s1,
+    "rdarts-s2": rdarts.s2,
+    "rdarts-s3": rdarts.s3,
+    "rdarts-s4": rdarts.s4,
+}
+
+
+def space(name: str, *, nodes: int | None = None) -> Space:
+    """A space by name.
+
+    Args:
+        name: one of `SPACES`.
+        nodes: intermediate nodes of a cell; None: the space's own.
+
+    Raises:
+        InputError: the name is unknown, or the space is defined for one number of nodes only.
+    """
+    if name not in SPACES:
+        raise unknown("space", name, SPACES)
+    if nodes is None:
+        return SPACES[name]()
+    if "nodes" not in inspect.signature(SPACES[name]).parameters:
+        raise InputError(f"space {name!r} lists its candidates edge by edge; leave out nodes")
+    return SPACES[name](nodes=nodes)
+
+
+@dataclass(frozen=True)
+class KnownArchitecture:
+    """A published architecture of the DARTS space, with the exact sizes of its networks.
+
+    Attributes:
+        architecture: the cells.
+        cifar_parameters: of the network for CIFAR-10 (20 cells, 36 channels), without auxiliary head.
+        imagenet_parameters: of the network for ImageNet (14 cells, 48 channels), without auxiliary head.
+    """
+
+    architecture: Architecture
+    cifar_parameters: int
+    imagenet_parameters: int
+
+
+def known_architectures() -> dict[str, KnownArchitecture]:
+    """Published architectures by name."""
+    table = json.loads((files("oche.spaces") / "known_architectures.json").read_text(encoding="utf-8"))
+    return {
+        name: KnownArchitecture(
+            Architecture.of(
+                "darts",
+                {
+                    edge_key(kind, node, source): candidate
+                    for kind in ("normal", "reduction")
+                    for node, pairs in enumerate(entry[kind], start=2)
+                    for candidate, source in pairs
+                },
+            ),
+            entry["cifar_parameters"],
+            entry["imagenet_parameters"],
+        )
+        for name, entry in table.items()
+    }

@@ -1,0 +1,1 @@
+"""What happens when in a search, one idea a file."""

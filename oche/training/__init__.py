@@ -1,0 +1,1 @@
+"""Training protocols for discrete networks."""

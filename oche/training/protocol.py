@@ -1,0 +1,106 @@
+"""Training protocols for discrete networks, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from oche.errors import InputError, unknown
+from oche.nn.network import Stack
+from oche.objective.problem import Loss
+from oche.optim import SGD, OptimizerSettings
+from oche.schedule import Cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingProtocol:
+    """How a discrete network is trained.
+
+    Attributes:
+        name: the registry name.
+        summary: what it is for, in one sentence.
+        stack: depth and width of the network.
+        epochs: passes over the training part.
+        batch: images per step.
+        optimizer: optimizer and schedule of its rate.
+        rate_per_step: whether the rate follows the schedule at every step, or once an epoch as in the public code.
+        clip: largest norm of the gradient; None: no clipping.
+        cutout: side of the Cutout square in pixels; 0: none.
+        drop_path: drop-path probability at the end, rising linearly from 0.
+        auxiliary: weight of the auxiliary head's loss; 0: no such head.
+        label_smoothing: share of the target that is spread over all classes.
+        balance_classes: weight the loss by inverse class frequency.
+        validation: share of the training images that chooses the best epoch; 0: all images train, the last epoch
+            counts.
+    """
+
+    name: str
+    summary: str
+    stack: Stack
+    epochs: int
+    batch: int
+    optimizer: OptimizerSettings = field(default_factory=SGD)
+    rate_per_step: bool = True
+    clip: float | None = 5.0
+    cutout: int = 0
+    drop_path: float = 0.0
+    auxiliary: float = 0.0
+    label_smoothing: float = 0.0
+    balance_classes: bool = False
+    validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise InputError(f"training needs epochs >= 1, but got epochs={self.epochs}")
+        for name in ("drop_path", "label_smoothing", "validation"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"0 <= {name} < 1 must hold, but got {name}={getattr(self, name)}")
+
+    def loss(self, labels: Tensor, device: torch.device) -> Loss:
+        """The training loss on `device`, given the labels of the training images (`N`), which hold every class."""
+        weight = None
+        if self.balance_classes:
+            count = torch.bincount(labels)
+            weight = (len(labels) / (len(count) * count)).to(device)  # mean weight 1 over the images
+        return nn.CrossEntropyLoss(weight=weight, label_smoothing=self.label_smoothing)
+
+
+DARTS_CIFAR = TrainingProtocol(
+    name="darts-cifar",
+    summary="DARTS' published setting on CIFAR-10: 20 cells, 36 channels, 600 epochs on all training images",
+    stack=Stack(cells=20, channels=36),
+    epochs=600,
+    batch=96,
+    optimizer=SGD(lr=Cosine(0.025, 0.0), momentum=0.9, weight_decay=3e-4),
+    rate_per_step=False,
+    clip=5.0,
+    cutout=16,
+    drop_path=0.2,
+    auxiliary=0.4,
+    validation=0.0,
+)
+
+SMALL = TrainingProtocol(
+    name="small",
+    summary="a few minutes on two CPU cores for small images: 5 cells, 16 channels, 30 epochs",
+    stack=Stack(cells=5, channels=16),
+    epochs=30,
+    batch=64,
+    optimizer=SGD(lr=Cosine(0.05, 0.0), momentum=0.9, weight_decay=3e-4),
+    validation=0.1,
+)
+
+PROTOCOLS: dict[str, TrainingProtocol] = {p.name: p for p in (DARTS_CIFAR, SMALL)}
+
+
+def protocol(name: str) -> TrainingProtocol:
+    """A protocol by name.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if name not in PROTOCOLS:
+        raise unknown("training protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,0 +1,159 @@
+"""The training loop of discrete networks: steps, best epoch by the validation part, time limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from oche.clock import Deadline
+from oche.errors import InputError
+from oche.evaluation import evaluate
+from oche.feed import TrainingData
+from oche.listener import Listener, Listeners
+from oche.metrics import Meter, Metric
+from oche.nn.cell import set_drop_path
+from oche.objective.problem import Loss
+from oche.optim import set_rate
+from oche.training.protocol import TrainingProtocol
+
+TrainingForward: TypeAlias = Callable[[Any], tuple[Tensor, Tensor | None]]
+"""Inputs to the outputs and those of an auxiliary head, if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained network, with the weights of its best epoch.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        records: one record of plain values per epoch.
+        best_epoch: the epoch (from 1) whose weights the model has.
+        validation: loss and metrics on the validation part at that epoch; empty without such a part.
+        test: loss and metrics of the one final evaluation; empty if there was no test part.
+        parameters: number of weights, without an auxiliary head.
+        seconds: wall time of the training.
+        stopped: why it ended before its last epoch; None if it did not.
+    """
+
+    model: nn.Module
+    records: tuple[Mapping[str, Any], ...]
+    best_epoch: int
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    parameters: int
+    seconds: float
+    stopped: str | None
+
+
+def run_training(
+    model: nn.Module,
+    forward: TrainingForward,
+    protocol: TrainingProtocol,
+    *,
+    data: TrainingData,
+    train_loss: Loss,
+    loss: Loss,
+    metrics: Mapping[str, Metric],
+    deadline: Deadline | None = None,
+    listeners: Iterable[Listener] = (),
+    job: str = "train",
+) -> Trained:
+    """Train until the last epoch, the deadline, or a loss that is no number.
+
+    With a deadline the rate follows the time that is spent where that runs ahead of the steps, so that it has come
+    down to its end when the time is up.
+
+    Args:
+        model: on its device; trained in place.
+        forward: how to call it in training.
+        protocol: the numbers.
+        data: batches to train, to choose the best epoch, and to test.
+        train_loss: the loss that is minimized.
+        loss: the loss that is reported on validation and test.
+        metrics: numbers to report; a better value of the first chooses the best epoch, or a lower loss if empty.
+        deadline: when to end early.
+        listeners: who watches.
+        job: what to call it.
+
+    Raises:
+        InputError: the loss is no number in the very first epoch.
+    """
+    deadline, watching = deadline or Deadline(), Listeners(listeners)
+    train, valid = data.train, data.valid
+    optimizer = protocol.optimizer.build(model.parameters())
+    total = protocol.epochs * len(train)
+    records: list[Mapping[str, Any]] = []
+    best: _Best | None = None
+    stopped = None
+    watching.start(job, protocol.epochs, len(train))
+    for epoch in range(protocol.epochs):
+        model.train()
+        set_drop_path(model, protocol.drop_path * epoch / protocol.epochs)
+        meter = Meter(metrics)
+        for i, (x, y) in enumerate(train.epoch(epoch)):
+            done = epoch * len(train) + i if protocol.rate_per_step else epoch * len(train)
+            set_rate(optimizer, protocol.optimizer.lr.at(min(max(done / total, deadline.spent), 1.0)))
+            output, inner = forward(x)
+            objective = train_loss(output, y)
+            if inner is not None:
+                objective = objective + protocol.auxiliary * train_loss(inner, y)
+            optimizer.zero_grad()
+            objective.backward()  # type: ignore[no-untyped-call]
+            if protocol.clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+            optimizer.step()
+            meter.add(objective, output, y)
+            watching.step(epoch, i, meter)
+            if deadline.passed and (epoch, i) != (protocol.epochs - 1, len(train) - 1):
+                stopped = f"the time limit came in epoch {epoch + 1} of {protocol.epochs}, step {i + 1} of {len(train)}"
+                break
+        means = meter.means()
+        if not math.isfinite(means["loss"]):
+            stopped = f"the loss became {means['loss']} in epoch {epoch + 1}"
+            if best is None:
+                raise InputError(f"{stopped}, so there is no network to keep; use a smaller learning rate")
+            break
+        record: dict[str, Any] = {"phase": job, "epoch": epoch + 1, "seconds": deadline.elapsed}
+        record |= {f"train_{name}": value for name, value in means.items()}
+        scores: dict[str, float] = {}
+        if valid is not None:
+            scores = evaluate(model, model, valid.epoch(0), loss, metrics)
+            record |= {f"valid_{name}": value for name, value in scores.items()}
+        records.append(record)
+        watching.epoch(record)
+        if best is None or best.worse_than(scores, metrics):
+            best = _Best(epoch + 1, scores, {k: v.clone() for k, v in model.state_dict().items()})
+        if stopped is not None:
+            break
+    watching.finish()
+    assert best is not None
+    model.load_state_dict(best.state)
+    model.eval()
+    return Trained(
+        model=model,
+        records=tuple(records),
+        best_epoch=best.epoch,
+        validation=best.scores,
+        test={} if data.test is None else evaluate(model, model, data.test.epoch(0), loss, metrics),
+        parameters=sum(p.numel() for name, p in model.named_parameters() if not name.startswith("auxiliary.")),
+        seconds=deadline.elapsed,
+        stopped=stopped,
+    )
+
+
+@dataclass(frozen=True)
+class _Best:
+    epoch: int
+    scores: Mapping[str, float]
+    state: Mapping[str, Tensor]
+
+    def worse_than(self, scores: Mapping[str, float], metrics: Mapping[str, Metric]) -> bool:
+        """Whether a later epoch with these scores replaces this one; without scores it always does."""
+        first = next(iter(metrics), "loss")
+        if first in metrics and scores and scores[first] != self.scores[first]:
+            return (scores[first] > self.scores[first]) == metrics[first].higher_is_better
+        return not scores or scores["loss"] < self.scores["loss"]
