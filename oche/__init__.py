@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from oche.nn.choice import InputChoice as InputChoice
     from oche.nn.choice import ValueChoice as ValueChoice
     from oche.nn.network import Stack as Stack
+    from oche.run import load_network as load_network
     from oche.spaces.registry import known_architectures as known_architectures
     from oche.spaces.registry import space as space
     from oche.spaces.space import Space as Space
@@ -46,6 +47,7 @@ _HOME = {
     "ValueChoice": "oche.nn.choice",
     "known_architectures": "oche.spaces.registry",
     "load": "oche.data.load",
+    "load_network": "oche.run",
     "search": "oche.api",
     "space": "oche.spaces.registry",
     "train": "oche.api",

@@ -40,11 +40,13 @@ class TrainingData:
         train: batches for the weights.
         valid: batches that choose the best epoch; None: the last epoch counts.
         test: batches of the one final evaluation; None: there is none.
+        normalize: what the images went through; None for a user's own loaders.
     """
 
     train: Batches
     valid: Batches | None
     test: Batches | None
+    normalize: Normalize | None = None
 
 
 @dataclass(frozen=True)
@@ -114,4 +116,5 @@ def training_feed(dataset: Dataset, protocol: TrainingProtocol, seed: int, devic
         train=feeder.shuffled(first, "train", replace(dataset.augment, cutout=protocol.cutout)),
         valid=None if second is None else feeder.plain(second),
         test=feeder.plain(dataset.test),
+        normalize=feeder.normalize,
     )

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from oche.clock import Deadline
+from oche.data.augment import Normalize
 from oche.errors import InputError
 from oche.evaluation import evaluate
 from oche.feed import TrainingData
@@ -35,6 +36,7 @@ class Trained:
         validation: loss and metrics on the validation part at that epoch; empty without such a part.
         test: loss and metrics of the one final evaluation; empty if there was no test part.
         parameters: number of weights, without an auxiliary head.
+        normalize: how images have to be normalized for it; None for a user's own loaders.
         seconds: wall time of the training.
         stopped: why it ended before its last epoch; None if it did not.
     """
@@ -45,6 +47,7 @@ class Trained:
     validation: Mapping[str, float]
     test: Mapping[str, float]
     parameters: int
+    normalize: Normalize | None
     seconds: float
     stopped: str | None
 
@@ -140,6 +143,7 @@ def run_training(
         validation=best.scores,
         test={} if data.test is None else evaluate(model, model, data.test.epoch(0), loss, metrics),
         parameters=sum(p.numel() for name, p in model.named_parameters() if not name.startswith("auxiliary.")),
+        normalize=data.normalize,
         seconds=deadline.elapsed,
         stopped=stopped,
     )

@@ -1,0 +1,113 @@
+"""Progress of a long job: a bar with time left in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from oche.listener import Listener
+from oche.metrics import Meter
+
+SECONDS_BETWEEN_READINGS = 1.0
+"""Reading a meter waits for the device, so the numbers beside the bar are refreshed this often at most."""
+
+LINES_PER_JOB = 10
+"""Plain lines of a job; a log should stay readable."""
+
+
+def progress(console: Console) -> Listener:
+    """The listener that suits the console."""
+    return ProgressBar(console) if console.is_terminal else PlainLines(console)
+
+
+class ProgressBar:
+    """A Rich progress bar."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+        self._steps = 1
+        self._read_at = 0.0
+
+    def start(self, job: str, epochs: int, steps: int) -> None:
+        """Show the bar."""
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._steps = steps
+        self._bar.add_task(job, total=epochs * steps, epoch=f"1/{epochs}", numbers="")
+        self._bar.start()
+
+    def step(self, epoch: int, step: int, meter: Meter) -> None:
+        """Move the bar, and refresh the numbers now and then."""
+        assert self._bar is not None
+        task = self._bar.tasks[0]
+        total = task.total or 0
+        fields: dict[str, Any] = {"epoch": f"{epoch + 1}/{round(total / self._steps)}"}
+        if time.monotonic() - self._read_at > SECONDS_BETWEEN_READINGS:
+            fields["numbers"] = _numbers({f"train_{k}": v for k, v in meter.means().items()})
+            self._read_at = time.monotonic()
+        self._bar.update(task.id, completed=epoch * self._steps + step + 1, **fields)
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Show the epoch's numbers."""
+        assert self._bar is not None
+        self._bar.update(self._bar.tasks[0].id, numbers=_numbers(record))
+        self._read_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Leave the bar as it is."""
+        assert self._bar is not None
+        self._bar.stop()
+
+
+class PlainLines:
+    """A line now and then, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._job, self._epochs = "", 1
+
+    def start(self, job: str, epochs: int, steps: int) -> None:
+        """Say what begins."""
+        self._job, self._epochs = job, epochs
+        self._print(f"{job}: {epochs} epochs of {steps} steps")
+
+    def step(self, epoch: int, step: int, meter: Meter) -> None:
+        """Nothing."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """A line for about every tenth of the job."""
+        epoch = int(record["epoch"])
+        if epoch % max(self._epochs // LINES_PER_JOB, 1) == 0 or epoch == self._epochs:
+            self._print(f"{self._job}: epoch {epoch}/{self._epochs}, {_numbers(record)}, {record['seconds']:.0f} s")
+
+    def finish(self) -> None:
+        """Nothing."""
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _numbers(record: Mapping[str, Any]) -> str:
+    """The loss and metrics of a record, accuracies in percent."""
+    parts = []
+    for name in ("train", "valid"):
+        for key, value in record.items():
+            if key.startswith(f"{name}_") and isinstance(value, float) and key.removeprefix(f"{name}_") != "rate":
+                label = key.replace("_", " ")
+                parts.append(f"{label} {value:.1%}" if key.endswith("accuracy") else f"{label} {value:.3f}")
+    if "entropy" in record:
+        parts.append(f"IES {record['entropy']:.2f}")
+    return ", ".join(parts)

@@ -1,0 +1,293 @@
+"""The jobs behind the commands `run`, `search` and `train`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from oche import api
+from oche.architecture import Architecture
+from oche.config import CommonOptions, NamedData, RunCommand, SearchCommand, TrainCommand
+from oche.data.dataset import Dataset
+from oche.data.load import load
+from oche.errors import InputError
+from oche.feed import training_feed
+from oche.listener import Listener
+from oche.methods import method
+from oche.nn.network import CellNetwork, Stack
+from oche.presets import Preset
+from oche.randomness import derive
+from oche.report.console import progress
+from oche.report.drawing import draw
+from oche.resolve import resolve_preset, resolve_protocol, resolve_space
+from oche.run_directory import RunDirectory
+from oche.spaces.registry import known_architectures
+from oche.spaces.registry import space as named_space
+from oche.spaces.space import Space
+from oche.task import ImageTask
+from oche.training.protocol import TrainingProtocol
+from oche.training.trainer import Trained
+
+SEARCH_SHARE = 0.5
+"""Share of a time limit that the search may use; the networks share what it leaves."""
+
+TRAINING_SHARE = 0.9
+"""Share of a network's part that its training may use; validation, test and writing need the rest."""
+
+NETWORK_FORMAT = 1
+
+
+def run(options: RunCommand) -> Trained:
+    """Search, select, train, test, and compare with random architectures.
+
+    Raises:
+        InputError: something in the options cannot be used; nothing has been trained then.
+    """
+    job = _Job(options, options.data)
+    space = resolve_space(options.space, job.preset)
+    rules = resolve_protocol(options.train, job.preset)
+    count = options.baseline.count if options.baseline else 0
+    job.check(space, rules)
+    job.open(options.method, "run")
+    found = _search(job, options, space, SEARCH_SHARE)
+
+    rivals = [space.sample(Random(derive(options.seed, "baseline", i))) for i in range(count)]
+    networks = [("train", found.architecture), *((f"random {i + 1}", a) for i, a in enumerate(rivals))]
+    trained = []
+    for left, (name, architecture) in zip(range(len(networks), 0, -1), networks, strict=True):
+        trained.append(_train(job, name, architecture, space, rules, job.share(TRAINING_SHARE / left)))
+        if name == "train":
+            _save_network(job, architecture, space, rules.stack, trained[0])
+    result = {
+        "verdict": str(found.verdict),
+        "search": asdict(found.verdict) | {"steps": found.found.steps, "seconds": found.found.seconds},
+        "network": _scores(trained[0]),
+        "random": [{"architecture": dict(a.items)} | _scores(t) for a, t in zip(rivals, trained[1:], strict=True)],
+    }
+    job.directory.write_json("result.json", result)
+    job.say(f"wrote {job.directory.path}")
+    if rivals:
+        job.say(_comparison([t.test["accuracy"] for t in trained]))
+    job.say(f"test accuracy {100 * trained[0].test['accuracy']:.2f} %")
+    return trained[0]
+
+
+def search(options: SearchCommand) -> api.SearchResult:
+    """Search and select.
+
+    Raises:
+        InputError: something in the options cannot be used; nothing has been trained then.
+    """
+    job = _Job(options, options.data)
+    space = resolve_space(options.space, job.preset)
+    job.open(options.method, "search")
+    found = _search(job, options, space, 1.0)
+    facts = asdict(found.verdict) | {"steps": found.found.steps, "seconds": found.found.seconds}
+    job.directory.write_json("result.json", {"verdict": str(found.verdict), "search": facts})
+    job.say(f"wrote {job.directory.path}")
+    return found
+
+
+def train(architecture: str, options: TrainCommand) -> Trained:
+    """Train and test a given architecture: a file, a run directory, or a known name.
+
+    Raises:
+        InputError: something given cannot be used; nothing has been trained then.
+    """
+    chosen = find_architecture(architecture)
+    space = named_space(chosen.space)
+    job = _Job(options, options.data)
+    rules = resolve_protocol(options.train, job.preset)
+    space.network(chosen, job.dataset.task, rules.stack)  # refuses what does not fit before a directory is made
+    job.open(chosen.space, "train")
+    job.directory.write_text("space.json", space.to_json())
+    _write_architecture(job, space, chosen)
+    trained = _train(job, "train", chosen, space, rules, job.share(TRAINING_SHARE))
+    _save_network(job, chosen, space, rules.stack, trained)
+    job.directory.write_json("result.json", {"network": _scores(trained)})
+    job.say(f"wrote {job.directory.path}")
+    job.say(f"test accuracy {100 * trained.test['accuracy']:.2f} %")
+    return trained
+
+
+def find_architecture(text: str) -> Architecture:
+    """An architecture by known name, from a run directory, or from a file.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    known = known_architectures()
+    if text in known:
+        return known[text].architecture
+    path = Path(text)
+    if not path.exists():
+        raise InputError(f"{text!r} is no file, no run directory and no known architecture; known: {', '.join(known)}")
+    return Architecture.load(path / "architecture.json" if path.is_dir() else path)
+
+
+def load_network(run: str | Path, device: str | torch.device = "cpu") -> CellNetwork:
+    """The trained network of a run, in evaluation mode, ready for normalized images.
+
+    Raises:
+        InputError: the run has no readable network.
+    """
+    path = Path(run) / "network.pt"
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        space = Space.from_json(saved["space"])
+        network = space.network(
+            Architecture.from_json(saved["architecture"]), ImageTask(**saved["task"]), Stack(**saved["stack"])
+        )
+        network.load_state_dict(saved["weights"])
+    except (OSError, RuntimeError, KeyError, EOFError) as error:
+        raise InputError(f"cannot read a network from {str(path)!r}: {error}") from None
+    return network.to(device).eval()
+
+
+class _Job:
+    """What every command sets up first: device, threads, data, console, and (once all is checked) a directory."""
+
+    directory: RunDirectory
+
+    def __init__(self, options: CommonOptions, data: NamedData) -> None:
+        self.options = options
+        self._start = time.monotonic()
+        if options.threads is not None:
+            if options.threads < 1:
+                raise InputError(f"--threads must be at least 1, but got {options.threads}")
+            torch.set_num_threads(options.threads)
+        self.device = api.resolve_device(options.device)
+        self.preset: Preset = resolve_preset(options, self.device)
+        self.console = Console()
+        self.dataset: Dataset = load(data.name, data, options.seed)
+
+    def open(self, name: str, command: str) -> None:
+        """Make the run directory and write down what is about to be run."""
+        self.directory = RunDirectory(self.options.run, name)
+        self.directory.write_start(self.options, self.dataset, self.device, command)
+
+    def check(self, space: Space, rules: TrainingProtocol) -> None:
+        """Refuse a training that could not start, before the search spends time."""
+        task = self.dataset.task
+        space.supernet_stack.kinds(task), rules.stack.kinds(task)
+        training_feed(self.dataset, rules, self.options.seed, torch.device("cpu"))
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """The progress display and the run directory."""
+        return (progress(self.console), self.directory)
+
+    def share(self, part: float) -> float | None:
+        """A part of the time that is left, in seconds; None without a time limit."""
+        if self.options.time_limit is None:
+            return None
+        return max(part * (self.options.time_limit.seconds - (time.monotonic() - self._start)), 0.0)
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _search(job: _Job, options: SearchCommand, space: Space, share: float) -> api.SearchResult:
+    """Search, tell what came out, and write it down."""
+    found = api.search(
+        space,
+        data=job.dataset,
+        method=method(options.method),
+        epochs=options.search.epochs or job.preset.epochs,
+        batch=options.search.batch,
+        logit_lr=options.search.logit_lr,
+        time_limit=job.share(share),
+        seed=options.seed,
+        device=job.device,
+        listeners=job.listeners,
+    )
+    job.directory.write_text("space.json", space.to_json())
+    _write_architecture(job, space, found.architecture)
+    if found.found.stopped:
+        job.say(f"search stopped: {found.found.stopped}")
+    rate = found.method.logit_optimizer.lr.at(0)
+    job.say(draw(space, found.architecture))
+    job.say(f"search: {found.found.steps} steps in {found.found.seconds:.0f} s, rate of the logits {rate:.2g}")
+    job.say(f"verdict: {found.verdict}")
+    return found
+
+
+def _train(
+    job: _Job,
+    name: str,
+    architecture: Architecture,
+    space: Space,
+    rules: TrainingProtocol,
+    time_limit: float | None,
+) -> Trained:
+    trained = api.train(
+        architecture,
+        data=job.dataset,
+        protocol=rules,
+        space=space,
+        time_limit=time_limit,
+        seed=job.options.seed,
+        device=job.device,
+        listeners=job.listeners,
+        job=name,
+    )
+    if trained.stopped:
+        job.say(f"{name} stopped: {trained.stopped}")
+    return trained
+
+
+def _write_architecture(job: _Job, space: Space, architecture: Architecture) -> None:
+    job.directory.write_text("architecture.json", architecture.to_json() + "\n")
+    job.directory.write_text("architecture.txt", draw(space, architecture) + "\n")
+
+
+def _save_network(job: _Job, architecture: Architecture, space: Space, stack: Stack, trained: Trained) -> None:
+    """All that is needed to build the network again and to feed it; the auxiliary head has served its purpose."""
+    assert trained.normalize is not None
+    weights = {k: v.cpu() for k, v in trained.model.state_dict().items() if not k.startswith("auxiliary.")}
+    job.directory.write_tensors(
+        "network.pt",
+        {
+            "format": NETWORK_FORMAT,
+            "space": space.to_json(),
+            "architecture": architecture.to_json(),
+            "task": asdict(job.dataset.task),
+            "stack": asdict(stack),
+            "classes": list(job.dataset.classes),
+            "mean": list(trained.normalize.mean),
+            "std": list(trained.normalize.std),
+            "weights": weights,
+        },
+    )
+
+
+def _scores(trained: Trained) -> dict[str, Any]:
+    return {
+        "test": dict(trained.test),
+        "validation": dict(trained.validation),
+        "best_epoch": trained.best_epoch,
+        "epochs": len(trained.records),
+        "parameters": trained.parameters,
+        "seconds": trained.seconds,
+        "stopped": trained.stopped,
+    }
+
+
+def _comparison(accuracies: Sequence[float]) -> str:
+    """The found architecture beside the random ones, with their mean and spread."""
+    rivals = [100 * a for a in accuracies[1:]]
+    spread = f" +- {stdev(rivals):.2f} (standard deviation)" if len(rivals) > 1 else ""
+    each = ", ".join(f"{a:.2f}" for a in rivals)
+    return (
+        f"random architectures, same training: mean {mean(rivals):.2f} %{spread}, n={len(rivals)}: {each}\n"
+        f"found architecture: {100 * accuracies[0]:.2f} %"
+    )
