@@ -95,7 +95,7 @@ def search(
         loss: `(output, target)` to a scalar; None: cross-entropy.
         metrics: numbers to report by name; None: accuracy where the loss is the default one.
         task: with own loaders and a cell space: the shapes of input and output.
-        epochs: of the search; None: 20 on a CPU, the method's own elsewhere.
+        epochs: of the search; None: 8 on a CPU, 25 elsewhere.
         batch: images per step, with `data`; None: the method's own.
         logit_lr: constant rate of the logits; None: the method's own times the ratio of the paper's number of steps
             to this search's (at least 1, at most 100), so that the logits can travel as far.
@@ -172,7 +172,7 @@ def train(
     Args:
         model: an architecture of a cell space, or any module (it is trained in place).
         data: a data set's name or path, or a `Dataset`.
-        protocol: a protocol's name, or a `TrainingProtocol`; None: `small` on a CPU, `darts-cifar` elsewhere.
+        protocol: a protocol's name, or a `TrainingProtocol`; None: `tiny` on a CPU, `small` elsewhere.
         space: the space of the architecture; None: looked up by its name.
         stack: depth and width of the network; None: the protocol's.
         train: instead of `data`: batches (inputs, targets).

@@ -122,7 +122,7 @@ class TrainOptions:
     """How the discrete network is trained."""
 
     name: str | None = field(
-        default=None, metadata={"help": "training protocol, darts-cifar or small (default: by preset)"}
+        default=None, metadata={"help": "training protocol: tiny, small or darts-cifar (default: by preset)"}
     )
     epochs: int | None = field(default=None, metadata={"help": "epochs of the training (default: the protocol's)"})
     batch: int | None = field(default=None, metadata={"help": "images per step (default: the protocol's)"})
@@ -158,8 +158,9 @@ class CommonOptions:
         default=None, metadata={"help": "cpu, cuda, cuda:1, ... (default: cuda where there is one)"}
     )
     threads: int | None = field(default=None, metadata={"help": "CPU threads (default: PyTorch's choice)"})
-    preset: Literal["small", "paper"] | None = field(
-        default=None, metadata={"help": "sizes: small (a laptop) or paper (default: paper on a GPU, small elsewhere)"}
+    preset: Literal["tiny", "small", "paper"] | None = field(
+        default=None,
+        metadata={"help": "sizes: tiny (a laptop), small (one GPU) or paper (default: small on a GPU, tiny elsewhere)"},
     )
     time_limit: Duration | None = field(
         default=None, metadata={"help": "end after this time with a trained network, such as 90s, 5m or 2h"}

@@ -20,8 +20,8 @@ from oche.data.augment import Augment, Normalize, prepare
 from oche.data.dataset import Part
 from oche.data.images import ImageFiles
 from oche.data.options import MEMORY_LIMIT
-from oche.data.rng import generator
 from oche.errors import InputError
+from oche.randomness import generator
 
 Batch = tuple[Tensor, Tensor]
 """Inputs (for images `B x C x H x W` float32) and targets (B int64), on the device."""
@@ -56,7 +56,7 @@ class _Plan:
     def epoch(self, epoch: int) -> tuple[Tensor, ...]:
         """The image indices of each batch."""
         if self.shuffle:
-            order = torch.randperm(self.images, generator=generator("order", self.seed, epoch))
+            order = torch.randperm(self.images, generator=generator(self.seed, "order", epoch))
         else:
             order = torch.arange(self.images)
         return torch.split(order, self.batch)[: len(self)]
@@ -80,7 +80,7 @@ class DeviceBatches:
         """See `Batches`."""
         for number, indices in enumerate(self._plan.epoch(epoch)[start:], start):
             indices = indices.to(self._images.device, non_blocking=True)
-            draws = generator("augment", self._plan.seed, epoch, number)
+            draws = generator(self._plan.seed, "augment", epoch, number)
             images = self._images.index_select(0, indices)  # copies whole images, unlike [indices]
             yield prepare(images, self._normalize, self._augment, draws), self._labels[indices]
 
@@ -111,14 +111,14 @@ class StreamBatches:
             sampler=self._plan.epoch(epoch)[start:],
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",
-            generator=generator("workers", self._plan.seed, epoch),  # or it would draw from the global one
+            generator=generator(self._plan.seed, "workers", epoch),  # or it would draw from the global one
         )
         for number, item in enumerate(loader, start):
             if isinstance(item, InputError):
                 raise item
             images, labels = item
             images = images.to(self._device, non_blocking=True)
-            draws = generator("augment", self._plan.seed, epoch, number)
+            draws = generator(self._plan.seed, "augment", epoch, number)
             yield (
                 prepare(images, self._normalize, self._augment, draws),
                 labels.to(self._device, non_blocking=True),
@@ -181,7 +181,7 @@ class IterableBatches:
             yield inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
 
     def _isolated(self, epoch: int) -> Iterator[object]:
-        inner = generator("loader", self._seed, epoch).get_state()
+        inner = generator(self._seed, "loader", epoch).get_state()
         iterator: Iterator[object] | None = None
         end = object()
         while True:

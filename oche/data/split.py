@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from oche.data.dataset import Dataset, Part
-from oche.data.rng import generator
 from oche.errors import InputError
+from oche.randomness import generator
 
 TEST_FRACTION = 0.2
 """The share of the images that become the test part where the data has none."""
@@ -47,7 +47,7 @@ def stratified(
     if min(fractions) <= 0 or total > 1 + 1e-9:  # 1e-9: room for rounding, far less than one image
         raise InputError(f"fractions must be positive with a sum of at most 1, but got {list(fractions)}")
     count = torch.bincount(labels)
-    order = torch.randperm(len(labels), generator=generator("split", seed))
+    order = torch.randperm(len(labels), generator=generator(seed, "split"))
     order = order[labels[order].argsort(stable=True)]  # class by class, random within each class
     start = count.cumsum(0) - count
     rank = torch.arange(len(labels)) - start[labels[order]]

@@ -5,19 +5,19 @@ from torch import Tensor
 
 from oche.data.augment import Augment, Normalize, cautious, crop, cutout, flip, prepare
 from oche.data.dataset import Part
-from oche.data.rng import generator
 from oche.errors import InputError
+from oche.randomness import generator
 
 SHAPES = [(3, 32, 32), (1, 8, 8), (1, 5, 9), (3, 12, 7)]
 BATCH = 40
 
 
 def pixels(shape: tuple[int, int, int], count: int = BATCH) -> Tensor:
-    return torch.randint(1, 256, (count, *shape), dtype=torch.uint8, generator=generator("pixels"))
+    return torch.randint(1, 256, (count, *shape), dtype=torch.uint8, generator=generator(0, "pixels"))
 
 
 def integers(bound: int, purpose: str) -> Tensor:
-    return torch.randint(bound, (BATCH,), generator=generator(purpose))
+    return torch.randint(bound, (BATCH,), generator=generator(0, purpose))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
