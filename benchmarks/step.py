@@ -55,19 +55,22 @@ def public_step(args: argparse.Namespace) -> Step:
     return lambda: float(step(*data)[0])
 
 
-# >>> TO BE WIRED: the only function to fill
 def oche_step(args: argparse.Namespace) -> Step:
-    """One bilevel first-order step of oche's reference engine on the DARTS space, giving the training loss.
+    """The step of oche's search loop on its reference engine, for the method `darts` (first order)."""
+    import torch
+    from torch.nn.functional import cross_entropy
 
-    Build the supernet with `args.channels` and `args.cells` for `CLASSES` classes after
-    `torch.manual_seed(0)` and the two optimizers with the numbers of `public_darts` (SGD 0.025, momentum 0.9,
-    decay 3e-4, clip 5; Adam 3e-4, betas (0.5, 0.999), decay 1e-3), take `batches(args)`, and return the
-    function that does one step.
-    """
-    raise NotImplementedError
+    import oche
+    from oche.loop import SearchStep
+    from oche.methods import DARTS
 
+    torch.manual_seed(0)
+    space = oche.space("darts").replace(supernet_stack=oche.Stack(cells=args.cells, channels=args.channels))
+    supernet = space.supernet(oche.ImageTask(channels=3, height=args.size, width=args.size, classes=CLASSES))
+    step = SearchStep(supernet, DARTS, cross_entropy, torch.device("cpu"))
+    train_x, train_y, valid_x, valid_y = batches(args)
+    return lambda: float(step((train_x, train_y), (valid_x, valid_y), seed=0)[0])
 
-# <<<
 
 SIDES: dict[str, Callable[[argparse.Namespace], Step]] = {"reference": oche_step, "public": public_step}
 

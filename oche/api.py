@@ -23,7 +23,7 @@ from oche.methods import Method
 from oche.methods import method as named_method
 from oche.metrics import ACCURACY, Metric
 from oche.nn.network import CellNetwork, Stack
-from oche.nn.supernet import Supernet
+from oche.nn.supernet import Supernet, logits
 from oche.objective.problem import Loss
 from oche.presets import PRESETS, default_preset
 from oche.probe.verdict import Verdict
@@ -110,11 +110,12 @@ def search(
     deadline, device = Deadline(time_limit), resolve_device(device)
     chosen = named_method(method) if isinstance(method, str) else method
     sizes = PRESETS[default_preset(device)]
-    epochs = epochs or sizes.epochs or chosen.epochs
+    epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
+    batch = _positive("batch", batch, chosen.batch)
     if data is not None:
         _either(train, valid)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
-        source, task = search_feed(dataset, batch or chosen.batch, seed, device), dataset.task
+        source, task = search_feed(dataset, batch, seed, device), dataset.task
     elif train is not None and valid is not None:
         own = IterableBatches(valid, device, derive(seed, "valid"))
         source = SearchData(train=IterableBatches(train, device, derive(seed, "train")), valid=own, evaluation=own)
@@ -128,7 +129,7 @@ def search(
     chosen = _with_logit_rate(chosen, logit_lr, epochs * len(source.train))
     found = run_search(
         supernet,
-        searched.domain.restrict(supernet.logits.keys()),
+        searched.domain.restrict(logits(supernet).keys()),
         chosen,
         source,
         loss=loss,
@@ -212,7 +213,7 @@ def train(
             valid=None if valid is None else IterableBatches(valid, device, derive(seed, "valid")),
             test=None if test is None else IterableBatches(test, device, derive(seed, "test")),
         )
-        train_loss = loss or F.cross_entropy
+        train_loss = loss or rules.loss(None, device)
     else:
         raise InputError('training needs data="digits" or another data set, or a train=... loader')
     network = model.to(device)
@@ -265,6 +266,12 @@ def _supernet(
             "or task=oche.ImageTask(channels=3, height=32, width=32, classes=10) beside your loaders"
         )
     return space, space.supernet(task)
+
+
+def _positive(name: str, value: int | None, default: int) -> int:
+    if value is not None and value < 1:
+        raise InputError(f"a search needs {name} >= 1, but got {name}={value}")
+    return default if value is None else value
 
 
 def _either(*loaders: Loader | None) -> None:

@@ -87,8 +87,8 @@ class Architecture:
 
 
 def _candidate(key: str, value: Any) -> Candidate:
-    if isinstance(value, list) and all(isinstance(i, int) for i in value):
+    if isinstance(value, list) and all(type(i) is int for i in value):
         return tuple(value)
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
         return value
     raise InputError(f"edge {key!r}: a candidate is a name, a number or a list of inputs, but got {value!r}")

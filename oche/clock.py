@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 
+from oche.errors import InputError
+
 
 class Deadline:
     """A moment after which a long job ends in good order.
 
     Args:
         seconds: from now; None: never.
+
+    Raises:
+        InputError: the time is not positive.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
+        if seconds is not None and not seconds > 0:
+            raise InputError(f"a time limit is more than 0 seconds, but got {seconds}")
         self.start = time.monotonic()
         self.seconds = seconds
 

@@ -70,6 +70,8 @@ class _Feeder:
             drop_last=True,
             seed=derive(self.seed, purpose),
             device=self.device,
+            stream=self.dataset.stream,
+            workers=self.dataset.workers,
         )
 
     def plain(self, part: Part) -> Batches:
@@ -83,6 +85,8 @@ class _Feeder:
             drop_last=False,
             seed=0,
             device=self.device,
+            stream=self.dataset.stream,
+            workers=self.dataset.workers,
         )
 
 

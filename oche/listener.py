@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from oche.metrics import Meter
@@ -34,10 +35,16 @@ class Listeners:
     def __init__(self, listeners: Iterable[Listener]) -> None:
         self._all = tuple(listeners)
 
-    def start(self, job: str, epochs: int, steps: int) -> None:
-        """Tell everyone."""
+    @contextmanager
+    def job(self, name: str, epochs: int, steps: int) -> Iterator[None]:
+        """Tell everyone of the start, and of the end however it comes."""
         for listener in self._all:
-            listener.start(job, epochs, steps)
+            listener.start(name, epochs, steps)
+        try:
+            yield
+        finally:
+            for listener in self._all:
+                listener.finish()
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
         """Tell everyone."""
@@ -48,8 +55,3 @@ class Listeners:
         """Tell everyone."""
         for listener in self._all:
             listener.epoch(record)
-
-    def finish(self) -> None:
-        """Tell everyone."""
-        for listener in self._all:
-            listener.finish()

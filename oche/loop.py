@@ -60,6 +60,84 @@ class Found:
     stopped: str | None
 
 
+class SearchStep:
+    """One step of a search: its optimizers, and what they do with a batch of each half.
+
+    Args:
+        supernet: trained in place.
+        method: a part on each axis.
+        loss: the loss of a batch.
+        device: where the supernet lives.
+    """
+
+    def __init__(self, supernet: Supernet, method: Method, loss: Loss, device: torch.device) -> None:
+        self._supernet, self._method, self._loss, self._device = supernet, method, loss, device
+        self._weights = weights(supernet)
+        self._weight_optimizer = method.weight_optimizer.build(self._weights)
+        self._logit_optimizer = method.logit_optimizer.build(logits(supernet).values())
+
+    def set_rates(self, fraction: float) -> dict[str, float]:
+        """Set both learning rates for the finished fraction of the epochs, and return them by name."""
+        weight_rate = self._method.weight_optimizer.lr.at(fraction)
+        logit_rate = self._method.logit_optimizer.lr.at(fraction)
+        set_rate(self._weight_optimizer, weight_rate)
+        set_rate(self._logit_optimizer, logit_rate)
+        return {"weight_rate": weight_rate, "logit_rate": logit_rate}
+
+    def __call__(
+        self, train_batch: Batch, valid_batch: Batch, *, seed: int, move_logits: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Update the logits, then the weights.
+
+        Args:
+            train_batch: of the training half.
+            valid_batch: of the validation half.
+            seed: fixes every draw of this step.
+            move_logits: whether the logits are updated.
+
+        Returns:
+            Loss and output of the training batch, before the weights moved.
+        """
+        problem = SupernetProblem(self._supernet, self._loss, seed, self._device)
+        if move_logits:
+            self._move_logits(problem, train_batch, valid_batch)
+        return self._move_weights(problem, train_batch)
+
+    def _move_logits(self, problem: SupernetProblem, train_batch: Batch, valid_batch: Batch) -> None:
+        """No gradient of the weights is kept, and no running statistic moves."""
+        values = logits(self._supernet)
+        mixture = self._draw(problem, values)
+        point = Point(
+            weights=[w.detach() for w in self._weights],
+            mixture={key: a.detach().requires_grad_() for key, a in mixture.items()},
+            train_batch=train_batch,
+            valid_batch=valid_batch,
+            optimizer=self._weight_optimizer,
+        )
+        gradient = self._method.objective.gradient(problem, point)
+        # The one vector-Jacobian product from the mixing weights to the logits.
+        pulled = torch.autograd.grad(list(mixture.values()), list(values.values()), [gradient[key] for key in mixture])
+        for value, g in zip(values.values(), pulled, strict=True):
+            value.grad = g
+        self._logit_optimizer.step()
+
+    def _move_weights(self, problem: SupernetProblem, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The logits get no gradient."""
+        with torch.no_grad():
+            mixture = self._draw(problem, logits(self._supernet))
+        output = problem.output(mixture, batch)
+        loss = self._loss(output, batch[1])
+        self._weight_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._weights, self._method.clip)
+        self._weight_optimizer.step()
+        return loss, output
+
+    def _draw(self, problem: SupernetProblem, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with frozen(problem.seed, self._device):
+            return self._method.relaxation.draw(values)
+
+
 def run_search(
     supernet: Supernet,
     domain: Domain,
@@ -97,9 +175,7 @@ def run_search(
     if not steps_per_epoch or not len(data.valid):
         raise InputError("a search needs a batch in each half, but got none; use more data or a smaller batch")
     initialize_logits(supernet, method.logit_std, generator(seed, "logits"))
-    w = weights(supernet)
-    weight_optimizer = method.weight_optimizer.build(w)
-    logit_optimizer = method.logit_optimizer.build(logits(supernet).values())
+    step = SearchStep(supernet, method, loss, device)
 
     def select() -> Architecture:
         return method.selection.select(domain, logits(supernet), method.relaxation)
@@ -112,57 +188,59 @@ def run_search(
     history, records = [_table(supernet)], list[Mapping[str, Any]]()
     entropies = [entropy(mean_mixture())]
     steps, stopped = 0, None
-    watching.start("search", epochs, steps_per_epoch)
-    supernet.train()
-    for epoch in range(epochs):
-        plan = EpochPlan()
-        for stage in method.stages:
-            plan = stage.plan(plan, epoch, epochs)
-        rates = {
-            "weight_rate": method.weight_optimizer.lr.at(epoch / epochs),
-            "logit_rate": method.logit_optimizer.lr.at(epoch / epochs),
-        }
-        set_rate(weight_optimizer, rates["weight_rate"])
-        set_rate(logit_optimizer, rates["logit_rate"])
-        meter = Meter(metrics)
-        for i, (train_batch, valid_batch) in enumerate(_pairs(data, epoch)):
-            problem = SupernetProblem(supernet, loss, derive(seed, "step", epoch, i), device)
-            if plan.move_logits:
-                _logit_step(problem, method, train_batch, valid_batch, weight_optimizer, logit_optimizer)
-            _weight_step(problem, method, w, train_batch, weight_optimizer, meter)
-            steps += 1
-            watching.step(epoch, i, meter)
-            if deadline.passed and (epoch, i) != (epochs - 1, steps_per_epoch - 1):
-                stopped = f"the time limit came in epoch {epoch + 1} of {epochs}, step {i + 1} of {steps_per_epoch}"
+    with watching.job("search", epochs, steps_per_epoch):
+        supernet.train()
+        for epoch in range(epochs):
+            plan = EpochPlan()
+            for stage in method.stages:
+                plan = stage.plan(plan, epoch, epochs)
+            rates = step.set_rates(epoch / epochs)
+            meter = Meter(metrics)
+            for i, (train_batch, valid_batch) in enumerate(_pairs(data, epoch)):
+                batch_loss, output = step(
+                    train_batch, valid_batch, seed=derive(seed, "step", epoch, i), move_logits=plan.move_logits
+                )
+                meter.add(batch_loss, output, train_batch[1])
+                steps += 1
+                watching.step(epoch, i, meter)
+                if deadline.passed and (epoch, i) != (epochs - 1, steps_per_epoch - 1):
+                    stopped = f"the time limit came in epoch {epoch + 1} of {epochs}, step {i + 1} of {steps_per_epoch}"
+                    break
+
+            means = meter.means()
+            table = _table(supernet)
+            if not (math.isfinite(means["loss"]) and all(math.isfinite(a) for row in table.values() for a in row)):
+                if not records:
+                    raise InputError(
+                        f"the loss became {means['loss']} in the first epoch, so there is nothing to select; "
+                        "use a smaller learning rate or check the data's scale"
+                    )
+                stopped = f"the loss became {means['loss']} in epoch {epoch + 1}; the selection before it is kept"
                 break
 
-        means = meter.means()
-        table = _table(supernet)
-        if not (math.isfinite(means["loss"]) and all(math.isfinite(a) for row in table.values() for a in row)):
-            if not records:
-                raise InputError(
-                    f"the loss became {means['loss']} in the first epoch, so there is nothing to select; "
-                    "use a smaller learning rate or check the data's scale"
-                )
-            stopped = f"the loss became {means['loss']} in epoch {epoch + 1}; the selection before it is kept"
-            break
-
-        architecture = select()
-        mixture = mean_mixture()
-        history.append(table)
-        entropies.append(entropy(mixture))
-        record: dict[str, Any] = {"phase": "search", "epoch": epoch + 1, "steps": steps, "seconds": deadline.elapsed}
-        record |= {f"train_{name}": value for name, value in means.items()} | rates
-        if stopped is None:
-            valid = evaluate(supernet, partial(supernet, mixture=mixture), data.evaluation.epoch(0), loss, metrics)
-            record |= {f"valid_{name}": value for name, value in valid.items()}
-        record |= {"entropy": entropies[-1], "entropy_by_kind": entropy_by_kind(mixture)}
-        record |= {"logits": table, "architecture": dict(architecture.items)}
-        records.append(record)
-        watching.epoch(record)
-        if stopped is not None:
-            break
-    watching.finish()
+            architecture = select()
+            mixture = mean_mixture()
+            history.append(table)
+            entropies.append(entropy(mixture))
+            record: dict[str, Any] = {
+                "phase": "search",
+                "epoch": epoch + 1,
+                "steps": steps,
+                "seconds": deadline.elapsed,
+            }
+            record |= {f"train_{name}": value for name, value in means.items()} | rates
+            if stopped is None:
+                with frozen(derive(seed, "evaluate", epoch), device):
+                    valid = evaluate(
+                        supernet, partial(supernet, mixture=mixture), data.evaluation.epoch(0), loss, metrics
+                    )
+                record |= {f"valid_{name}": value for name, value in valid.items()}
+            record |= {"entropy": entropies[-1], "entropy_by_kind": entropy_by_kind(mixture)}
+            record |= {"logits": table, "architecture": dict(architecture.items)}
+            records.append(record)
+            watching.epoch(record)
+            if stopped is not None:
+                break
 
     shown = next(iter(metrics), "loss")
     validation = next((r[f"valid_{shown}"] for r in reversed(records) if f"valid_{shown}" in r), None)
@@ -181,53 +259,6 @@ def run_search(
         seconds=deadline.elapsed,
         stopped=stopped,
     )
-
-
-def _logit_step(
-    problem: SupernetProblem,
-    method: Method,
-    train_batch: Batch,
-    valid_batch: Batch,
-    weight_optimizer: torch.optim.Optimizer,
-    logit_optimizer: torch.optim.Optimizer,
-) -> None:
-    """Move the logits; no gradient of the weights is kept and no running statistic moves."""
-    supernet = problem.supernet
-    values = logits(supernet)
-    with frozen(problem.seed, problem.device):
-        mixture = method.relaxation.draw(values)
-    point = Point(
-        weights=[w.detach() for w in weights(supernet)],
-        mixture={key: a.detach().requires_grad_() for key, a in mixture.items()},
-        train_batch=train_batch,
-        valid_batch=valid_batch,
-        optimizer=weight_optimizer,
-    )
-    gradient = method.objective.gradient(problem, point)
-    pulled = torch.autograd.grad(list(mixture.values()), list(values.values()), [gradient[key] for key in mixture])
-    for value, g in zip(values.values(), pulled, strict=True):
-        value.grad = g
-    logit_optimizer.step()
-
-
-def _weight_step(
-    problem: SupernetProblem,
-    method: Method,
-    w: list[nn.Parameter],
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    meter: Meter,
-) -> None:
-    """Move the weights on the training batch; the logits get no gradient."""
-    with torch.no_grad(), frozen(problem.seed, problem.device):
-        mixture = method.relaxation.draw(logits(problem.supernet))
-    output = problem.output(mixture, batch)
-    loss = problem.loss(output, batch[1])
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(w, method.clip)
-    optimizer.step()
-    meter.add(loss, output, batch[1])
 
 
 def _pairs(data: SearchData, epoch: int) -> Iterator[tuple[Batch, Batch]]:

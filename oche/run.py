@@ -42,6 +42,9 @@ SEARCH_SHARE = 0.5
 TRAINING_SHARE = 0.9
 """Share of a network's part that its training may use; validation, test and writing need the rest."""
 
+SHORTEST = 0.001
+"""Seconds that remain for a job when the time is already up: it makes one step, so that there is a network."""
+
 NETWORK_FORMAT = 1
 
 
@@ -189,7 +192,8 @@ class _Job:
         """A part of the time that is left, in seconds; None without a time limit."""
         if self.options.time_limit is None:
             return None
-        return max(part * (self.options.time_limit.seconds - (time.monotonic() - self._start)), 0.0)
+        left = self.options.time_limit.seconds - (time.monotonic() - self._start)
+        return max(part * left, SHORTEST)
 
     def say(self, text: str) -> None:
         """A line for the user."""

@@ -90,6 +90,8 @@ class Dataset:
         test: what scores the result, and nothing else.
         classes: the class names in the order of the labels.
         augment: the training augmentation that suits these images.
+        stream: whether batches read images when needed; None: decided by their size.
+        workers: processes that decode streamed files; None: decided by the machine.
         notes: sentences a report should repeat, such as how a missing test part was made.
 
     Raises:
@@ -103,6 +105,8 @@ class Dataset:
     classes: tuple[str, ...]
     augment: Augment
     notes: tuple[str, ...] = ()
+    stream: bool | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:

@@ -73,4 +73,4 @@ def _adjusted(dataset: Dataset, options: DataOptions, seed: int) -> Dataset:
             )
         (kept,) = stratified(train.labels, [options.limit / len(train)], seed, dataset.classes)
         train = train.subset(kept)
-    return replace(dataset, train=train, augment=augment)
+    return replace(dataset, train=train, augment=augment, stream=options.stream, workers=options.workers)

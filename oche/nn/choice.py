@@ -61,7 +61,14 @@ class Choice(Decision):
 
     def __init__(self, candidates: Mapping[str, nn.Module], key: str | None = None) -> None:
         super().__init__(tuple(candidates), key)
-        self.candidates = nn.ModuleDict(dict(candidates))
+        self.candidates = nn.ModuleDict()
+        for name, candidate in candidates.items():
+            if not isinstance(name, str) or "." in name or hasattr(self.candidates, name):
+                raise InputError(
+                    f"a candidate's name must be text without dots, and none of PyTorch's own names such as "
+                    f"'values' or 'half', but got {name!r}; choose another name"
+                )
+            self.candidates[name] = candidate
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The mixed output with the weights of `mixing`."""
@@ -138,8 +145,8 @@ class ValueChoice(Decision):
     """
 
     def __init__(self, values: Sequence[int], key: str | None = None) -> None:
-        if list(values) != sorted(values) or any(v < 1 for v in values):
-            raise InputError(f"ValueChoice needs positive, increasing values, but got {list(values)}")
+        if list(values) != sorted(values) or any(not isinstance(v, int) or v < 1 for v in values):
+            raise InputError(f"ValueChoice needs positive, increasing whole numbers, but got {list(values)}")
         super().__init__(tuple(values), key)
 
     def width(self, x: Tensor, dim: int = 1) -> Tensor:
@@ -148,12 +155,13 @@ class ValueChoice(Decision):
         return x * mask.reshape([-1 if d == dim % x.dim() else 1 for d in range(x.dim())])
 
     def kernel(self, weight: Tensor) -> Tensor:
-        """Keep the central `v x v` (or `v`) taps of a convolution's `weight`, softly; all sizes odd."""
-        for dim in range(2, weight.dim()):
-            size = weight.shape[dim]
-            if any(v % 2 != size % 2 for v in self._values()):
-                raise InputError(f"kernel sizes must be odd like the largest, {size}, but got {list(self.options)}")
+        """Keep the central `v x v` (or `v`) taps of a convolution's square `weight`, softly."""
         largest = weight.shape[2]
+        if len(set(weight.shape[2:])) > 1 or any(v > largest or (largest - v) % 2 for v in self._values()):
+            raise InputError(
+                f"kernel sizes {list(self.options)} need a square kernel, at least as large as the largest of them and "
+                f"larger by an even number, but got a kernel of {'x'.join(map(str, weight.shape[2:]))}"
+            )
         ring = torch.zeros([len(self.options), *weight.shape[2:]], device=weight.device, dtype=weight.dtype)
         for row, v in enumerate(self._values()):
             cut = (largest - v) // 2
@@ -170,7 +178,7 @@ class ValueChoice(Decision):
         """A `ValueChoice` of one value that still masks tensors of the largest size."""
         if not isinstance(option, int):
             raise InputError(f"a ValueChoice takes a whole number, but got {option!r}")
-        return ValueChoice([option], self.key)
+        return ValueChoice([option], self.key).to(self.mixing)
 
     def _values(self) -> tuple[int, ...]:
         return tuple(v for v in self.options if isinstance(v, int))

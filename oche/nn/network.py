@@ -125,6 +125,10 @@ class Stack:
             )
         if self.stem not in STEMS:
             raise unknown("stem", self.stem, STEMS)
+        if self.stem == "imagenet" and self.channels < 2:
+            raise InputError(
+                f"the imagenet stem begins with channels / 2, so channels >= 2 must hold, but got {self.channels}"
+            )
 
     def reduction_count(self, task: ImageTask) -> int:
         """How many reduction cells this stack has for images of the task's size.

@@ -14,6 +14,9 @@ from torch.func import functional_call
 from oche.nn.cell import Mixture
 from oche.nn.choice import decisions
 
+SLOT = "A/"
+"""Stands before a key in the parameter dictionary, whose own attributes (`values`, `half`, ...) are no names there."""
+
 
 class ModuleBody(nn.Module):
     """A user's module as the body of a supernet: each choice sees its mixing weights for the duration of a call."""
@@ -33,7 +36,7 @@ class Supernet(nn.Module):
 
     Attributes:
         body: the network; a `CellNetwork` or a `ModuleBody`.
-        logits: key to the logits `A` of that choice, zero until a search initializes them.
+        logits: the logits `A` of each key, zero until a search initializes them; read them by `logits(supernet)`.
     """
 
     def __init__(self, body: nn.Module) -> None:
@@ -42,7 +45,7 @@ class Supernet(nn.Module):
         options = {key: len(choice.options) for _, key, choice in decisions(_searched(body))}
         self.logits = nn.ParameterDict()
         for key, n in options.items():
-            self.logits[key] = torch.zeros(n)
+            self.logits[SLOT + key] = torch.zeros(n)
 
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
         """The body's output under the given mixing weights."""
@@ -65,7 +68,7 @@ def weights(supernet: Supernet) -> list[nn.Parameter]:
 
 def logits(supernet: Supernet) -> dict[str, Tensor]:
     """The logits `A` by key."""
-    return dict(supernet.logits.items())
+    return {slot.removeprefix(SLOT): value for slot, value in supernet.logits.items()}
 
 
 def initialize_logits(supernet: Supernet, std: float, generator: torch.Generator) -> None:
@@ -77,7 +80,7 @@ def initialize_logits(supernet: Supernet, std: float, generator: torch.Generator
 
 def one_hot(supernet: Supernet, chosen: Mapping[str, int]) -> dict[str, Tensor]:
     """A mixture with weight 1 on one candidate of each key in `chosen` and zeros elsewhere (dropped edges)."""
-    mixture = {key: torch.zeros_like(value) for key, value in supernet.logits.items()}
+    mixture = {key: torch.zeros_like(value) for key, value in logits(supernet).items()}
     for key, index in chosen.items():
         mixture[key][index] = 1
     return mixture

@@ -38,13 +38,13 @@ class InnerStep:
     """The step of SGD that the weights are about to take: `w' = w - lr (momentum v + grad + decay w)`.
 
     Attributes:
-        velocity: the momentum buffers `v`, one per weight; None before the first step (zero).
+        velocity: the momentum buffers `v`, one per weight; None where there is none yet (zero).
     """
 
     lr: float
     momentum: float = 0.0
     weight_decay: float = 0.0
-    velocity: Sequence[Tensor] | None = None
+    velocity: Sequence[Tensor | None] | None = None
 
     @classmethod
     def of(cls, optimizer: torch.optim.Optimizer) -> InnerStep:
@@ -59,19 +59,18 @@ class InnerStep:
                 f"an unrolled objective needs plain SGD for the weights, but got {type(optimizer).__name__} "
                 "(or SGD with Nesterov momentum or dampening); choose SGD or the first-order objective"
             )
-        buffers = [optimizer.state[w].get("momentum_buffer") for w in group["params"]]
         return cls(
             lr=group["lr"],
             momentum=group["momentum"],
             weight_decay=group["weight_decay"],
-            velocity=None if any(b is None for b in buffers) else buffers,
+            velocity=[optimizer.state[w].get("momentum_buffer") for w in group["params"]],
         )
 
     def apply(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
         """`w'`, without gradient clipping."""
-        velocity = self.velocity or [torch.zeros_like(w) for w in weights]
+        velocity = self.velocity or [None] * len(weights)
         return [
-            w - self.lr * (self.momentum * v + g + self.weight_decay * w)
+            w - self.lr * ((0 if v is None else self.momentum * v) + g + self.weight_decay * w)
             for w, g, v in zip(weights, gradients, velocity, strict=True)
         ]
 

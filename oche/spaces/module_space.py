@@ -9,7 +9,7 @@ from torch import nn
 from oche.architecture import Architecture
 from oche.domain import Domain, Edge, Node
 from oche.errors import InputError
-from oche.nn.choice import decisions
+from oche.nn.choice import Decision, decisions
 from oche.nn.supernet import ModuleBody, Supernet
 
 
@@ -54,9 +54,13 @@ class ModuleSpace:
         else:
             assert isinstance(weights_of.body, ModuleBody)
             network = copy.deepcopy(weights_of.body.module)
-        # Inner choices first, so that what replaces an outer one is already discrete.
-        for path, key, choice in reversed(list(decisions(network))):
-            chosen = choice.fixed(architecture.choices[key])
+        keys = {choice: key for _, key, choice in decisions(network)}
+        # One choice may stand in several places. Inner choices come first, so that what replaces an outer one is
+        # already discrete.
+        for path, choice in reversed(list(network.named_modules(remove_duplicate=False))):
+            if not isinstance(choice, Decision):
+                continue
+            chosen = choice.fixed(architecture.choices[keys[choice]])
             if not path:
                 return chosen
             parent, _, name = path.rpartition(".")

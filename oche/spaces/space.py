@@ -69,6 +69,8 @@ class Space:
                 for name in candidates:
                     if name not in OPERATIONS:
                         raise unknown("candidate operation", name, OPERATIONS)
+                if len(set(candidates)) < len(candidates):
+                    raise InputError(f"the candidates of an edge must differ, but one has {candidates}")
                 if not self._selectable(candidates):
                     raise InputError(f"every edge needs a candidate that may be selected, but one has {candidates}")
 
@@ -183,13 +185,20 @@ class Space:
 
     @classmethod
     def from_json(cls, text: str) -> Space:
-        """Read what `to_json` wrote."""
-        data = json.loads(text)
-        for kind in ("normal", "reduction"):
-            data[kind] = tuple(tuple(candidates) for candidates in data[kind])
-        for stack in ("supernet_stack", "network_stack"):
-            data[stack] = Stack(**data[stack])
-        return cls(**data)
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: the text is something else.
+        """
+        try:
+            data = json.loads(text)
+            for kind in ("normal", "reduction"):
+                data[kind] = tuple(tuple(candidates) for candidates in data[kind])
+            for stack in ("supernet_stack", "network_stack"):
+                data[stack] = Stack(**data[stack])
+            return cls(**data)
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise InputError(f"this is no space as to_json() writes it: {type(error).__name__}: {error}") from None
 
     def _selectable(self, candidates: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(c for c in candidates if self.select_none or c != "none")

@@ -58,10 +58,23 @@ class TrainingProtocol:
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"0 <= {name} < 1 must hold, but got {name}={getattr(self, name)}")
 
-    def loss(self, labels: Tensor, device: torch.device) -> Loss:
-        """The training loss on `device`, given the labels of the training images (`N`), which hold every class."""
+    def loss(self, labels: Tensor | None, device: torch.device) -> Loss:
+        """The training loss on `device`.
+
+        Args:
+            labels: of the training images (`N`), every class among them; None: not known.
+            device: where it is computed.
+
+        Raises:
+            InputError: classes shall be balanced, but the labels are not known.
+        """
         weight = None
         if self.balance_classes:
+            if labels is None:
+                raise InputError(
+                    "balance_classes counts the labels of data=..., but there are only loaders; "
+                    "give loss=nn.CrossEntropyLoss(weight=...) instead"
+                )
             count = torch.bincount(labels)
             weight = (len(labels) / (len(count) * count)).to(device)  # mean weight 1 over the images
         return nn.CrossEntropyLoss(weight=weight, label_smoothing=self.label_smoothing)

@@ -92,47 +92,48 @@ def run_training(
     records: list[Mapping[str, Any]] = []
     best: _Best | None = None
     stopped = None
-    watching.start(job, protocol.epochs, len(train))
-    for epoch in range(protocol.epochs):
-        model.train()
-        set_drop_path(model, protocol.drop_path * epoch / protocol.epochs)
-        meter = Meter(metrics)
-        for i, (x, y) in enumerate(train.epoch(epoch)):
-            done = epoch * len(train) + i if protocol.rate_per_step else epoch * len(train)
-            set_rate(optimizer, protocol.optimizer.lr.at(min(max(done / total, deadline.spent), 1.0)))
-            output, inner = forward(x)
-            objective = train_loss(output, y)
-            if inner is not None:
-                objective = objective + protocol.auxiliary * train_loss(inner, y)
-            optimizer.zero_grad()
-            objective.backward()  # type: ignore[no-untyped-call]
-            if protocol.clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
-            optimizer.step()
-            meter.add(objective, output, y)
-            watching.step(epoch, i, meter)
-            if deadline.passed and (epoch, i) != (protocol.epochs - 1, len(train) - 1):
-                stopped = f"the time limit came in epoch {epoch + 1} of {protocol.epochs}, step {i + 1} of {len(train)}"
+    with watching.job(job, protocol.epochs, len(train)):
+        for epoch in range(protocol.epochs):
+            model.train()
+            set_drop_path(model, protocol.drop_path * epoch / protocol.epochs)
+            meter = Meter(metrics)
+            for i, (x, y) in enumerate(train.epoch(epoch)):
+                done = epoch * len(train) + i if protocol.rate_per_step else epoch * len(train)
+                set_rate(optimizer, protocol.optimizer.lr.at(min(max(done / total, deadline.spent), 1.0)))
+                output, inner = forward(x)
+                objective = train_loss(output, y)
+                if inner is not None:
+                    objective = objective + protocol.auxiliary * train_loss(inner, y)
+                optimizer.zero_grad()
+                objective.backward()  # type: ignore[no-untyped-call]
+                if protocol.clip is not None:
+                    nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+                optimizer.step()
+                meter.add(objective, output, y)
+                watching.step(epoch, i, meter)
+                if deadline.passed and (epoch, i) != (protocol.epochs - 1, len(train) - 1):
+                    stopped = (
+                        f"the time limit came in epoch {epoch + 1} of {protocol.epochs}, step {i + 1} of {len(train)}"
+                    )
+                    break
+            means = meter.means()
+            if not math.isfinite(means["loss"]):
+                stopped = f"the loss became {means['loss']} in epoch {epoch + 1}"
+                if best is None:
+                    raise InputError(f"{stopped}, so there is no network to keep; use a smaller learning rate")
                 break
-        means = meter.means()
-        if not math.isfinite(means["loss"]):
-            stopped = f"the loss became {means['loss']} in epoch {epoch + 1}"
-            if best is None:
-                raise InputError(f"{stopped}, so there is no network to keep; use a smaller learning rate")
-            break
-        record: dict[str, Any] = {"phase": job, "epoch": epoch + 1, "seconds": deadline.elapsed}
-        record |= {f"train_{name}": value for name, value in means.items()}
-        scores: dict[str, float] = {}
-        if valid is not None:
-            scores = evaluate(model, model, valid.epoch(0), loss, metrics)
-            record |= {f"valid_{name}": value for name, value in scores.items()}
-        records.append(record)
-        watching.epoch(record)
-        if best is None or best.worse_than(scores, metrics):
-            best = _Best(epoch + 1, scores, {k: v.clone() for k, v in model.state_dict().items()})
-        if stopped is not None:
-            break
-    watching.finish()
+            record: dict[str, Any] = {"phase": job, "epoch": epoch + 1, "seconds": deadline.elapsed}
+            record |= {f"train_{name}": value for name, value in means.items()}
+            scores: dict[str, float] = {}
+            if valid is not None:
+                scores = evaluate(model, model, valid.epoch(0), loss, metrics)
+                record |= {f"valid_{name}": value for name, value in scores.items()}
+            records.append(record)
+            watching.epoch(record)
+            if best is None or best.worse_than(scores, metrics):
+                best = _Best(epoch + 1, scores, {k: v.clone() for k, v in model.state_dict().items()})
+            if stopped is not None:
+                break
     assert best is not None
     model.load_state_dict(best.state)
     model.eval()
@@ -157,7 +158,13 @@ class _Best:
 
     def worse_than(self, scores: Mapping[str, float], metrics: Mapping[str, Metric]) -> bool:
         """Whether a later epoch with these scores replaces this one; without scores it always does."""
-        first = next(iter(metrics), "loss")
-        if first in metrics and scores and scores[first] != self.scores[first]:
-            return (scores[first] > self.scores[first]) == metrics[first].higher_is_better
-        return not scores or scores["loss"] < self.scores["loss"]
+        if not scores:
+            return True
+        shown = {name: metric.higher_is_better for name, metric in metrics.items()} | {"loss": False}
+        for name in (next(iter(metrics), "loss"), "loss"):
+            new, old = scores[name], self.scores[name]
+            if math.isnan(new) or math.isnan(old):
+                return not math.isnan(new)
+            if new != old:
+                return (new > old) == shown[name]
+        return False
