@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token, convert
 
 from oche import __version__
 from oche.config import Baseline, Duration, RunCommand, SearchCommand, TrainCommand
@@ -21,13 +21,21 @@ NAMED_GROUPS = ("data", "space", "train")
 """`--data digits` selects by name and `--data.root DIR` refines. The library refuses to mix the two forms, so the
 short form is spelled out: `--data X` means `--data.name X`."""
 
+
+def _strict(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Convert as usual, but refuse 1.5 for a whole number, which the library would round."""
+    if kind in (int, int | None) and not tokens[0].value.lstrip("+-").isdecimal():
+        raise ValueError(f"a whole number is needed, but got {tokens[0].value!r}")
+    return convert(kind, tokens)
+
+
 app = App(
     name="oche",
     help="Differentiable neural architecture search that does not collapse.",
     version=__version__,
     help_format="plaintext",  # the Markdown renderer costs 0.1 s at every --help
     result_action="return_value",
-    default_parameter=Parameter(negative_iterable=()),
+    default_parameter=Parameter(negative_iterable=(), converter=_strict),
 )
 
 

@@ -177,29 +177,31 @@ def run_search(
     initialize_logits(supernet, method.logit_std, generator(seed, "logits"))
     step = SearchStep(supernet, method, loss, device)
 
-    def select() -> Architecture:
-        return method.selection.select(domain, logits(supernet), method.relaxation)
-
     def mean_mixture() -> dict[str, Tensor]:
         with torch.no_grad():
             return method.relaxation.mean(logits(supernet))
 
+    def select() -> Architecture:
+        return method.selection.select(domain, logits(supernet), method.relaxation)
+
+    def validate(epoch: int) -> dict[str, float]:
+        with frozen(derive(seed, "evaluate", epoch), device):
+            forward = partial(supernet, mixture=mean_mixture())
+            return evaluate(supernet, forward, data.evaluation.epoch(0), loss, metrics)
+
     architecture = select()
-    history, records = [_table(supernet)], list[Mapping[str, Any]]()
+    history, records = [_table(supernet)], list[dict[str, Any]]()
     entropies = [entropy(mean_mixture())]
     steps, stopped = 0, None
+    supernet.train()
     with watching.job("search", epochs, steps_per_epoch):
-        supernet.train()
         for epoch in range(epochs):
-            plan = EpochPlan()
-            for stage in method.stages:
-                plan = stage.plan(plan, epoch, epochs)
+            plan = _plan(method, epoch, epochs)
             rates = step.set_rates(epoch / epochs)
             meter = Meter(metrics)
             for i, (train_batch, valid_batch) in enumerate(_pairs(data, epoch)):
-                batch_loss, output = step(
-                    train_batch, valid_batch, seed=derive(seed, "step", epoch, i), move_logits=plan.move_logits
-                )
+                step_seed = derive(seed, "step", epoch, i)
+                batch_loss, output = step(train_batch, valid_batch, seed=step_seed, move_logits=plan.move_logits)
                 meter.add(batch_loss, output, train_batch[1])
                 steps += 1
                 watching.step(epoch, i, meter)
@@ -207,58 +209,54 @@ def run_search(
                     stopped = f"the time limit came in epoch {epoch + 1} of {epochs}, step {i + 1} of {steps_per_epoch}"
                     break
 
-            means = meter.means()
-            table = _table(supernet)
-            if not (math.isfinite(means["loss"]) and all(math.isfinite(a) for row in table.values() for a in row)):
+            means, table = meter.means(), _table(supernet)
+            if not all(map(math.isfinite, [means["loss"], *(a for row in table.values() for a in row)])):
+                stopped = f"the loss became {means['loss']} in epoch {epoch + 1}"
                 if not records:
                     raise InputError(
-                        f"the loss became {means['loss']} in the first epoch, so there is nothing to select; "
-                        "use a smaller learning rate or check the data's scale"
+                        f"{stopped}, so there is nothing to select; use a smaller rate or check the data's scale"
                     )
-                stopped = f"the loss became {means['loss']} in epoch {epoch + 1}; the selection before it is kept"
-                break
+                break  # the selection of the epoch before stands
 
             architecture = select()
-            mixture = mean_mixture()
             history.append(table)
-            entropies.append(entropy(mixture))
-            record: dict[str, Any] = {
-                "phase": "search",
-                "epoch": epoch + 1,
-                "steps": steps,
-                "seconds": deadline.elapsed,
-            }
-            record |= {f"train_{name}": value for name, value in means.items()} | rates
+            entropies.append(entropy(mean_mixture()))
+            record = {"phase": "search", "epoch": epoch + 1, "steps": steps, "seconds": deadline.elapsed, **rates}
+            record |= {f"train_{name}": value for name, value in means.items()}
             if stopped is None:
-                with frozen(derive(seed, "evaluate", epoch), device):
-                    valid = evaluate(
-                        supernet, partial(supernet, mixture=mixture), data.evaluation.epoch(0), loss, metrics
-                    )
-                record |= {f"valid_{name}": value for name, value in valid.items()}
-            record |= {"entropy": entropies[-1], "entropy_by_kind": entropy_by_kind(mixture)}
+                record |= {f"valid_{name}": value for name, value in validate(epoch).items()}
+            record |= {"entropy": entropies[-1], "entropy_by_kind": entropy_by_kind(mean_mixture())}
             record |= {"logits": table, "architecture": dict(architecture.items)}
             records.append(record)
             watching.epoch(record)
             if stopped is not None:
                 break
 
-    shown = next(iter(metrics), "loss")
-    validation = next((r[f"valid_{shown}"] for r in reversed(records) if f"valid_{shown}" in r), None)
+    shown = f"valid_{next(iter(metrics), 'loss')}"
+    validation = next((record[shown] for record in reversed(records) if shown in record), None)
+    verdict = judge(
+        architecture,
+        first=history[0],
+        last=history[-1],
+        entropies=(entropies[0], entropies[-1]),
+        validation=None if validation is None else (shown.removeprefix("valid_"), validation),
+    )
     return Found(
         architecture=architecture,
         logits=tuple(history),
         records=tuple(records),
-        verdict=judge(
-            architecture,
-            history[0],
-            history[-1],
-            (entropies[0], entropies[-1]),
-            None if validation is None else (shown, validation),
-        ),
+        verdict=verdict,
         steps=steps,
         seconds=deadline.elapsed,
         stopped=stopped,
     )
+
+
+def _plan(method: Method, epoch: int, epochs: int) -> EpochPlan:
+    plan = EpochPlan()
+    for stage in method.stages:
+        plan = stage.plan(plan, epoch, epochs)
+    return plan
 
 
 def _pairs(data: SearchData, epoch: int) -> Iterator[tuple[Batch, Batch]]:

@@ -19,9 +19,9 @@ from oche.config import CommonOptions, NamedData, RunCommand, SearchCommand, Tra
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.errors import InputError
-from oche.feed import training_feed
+from oche.feed import search_feed, training_feed
 from oche.listener import Listener
-from oche.methods import method
+from oche.methods import Method, method
 from oche.nn.network import CellNetwork, Stack
 from oche.presets import Preset
 from oche.randomness import derive
@@ -54,13 +54,15 @@ def run(options: RunCommand) -> Trained:
     Raises:
         InputError: something in the options cannot be used; nothing has been trained then.
     """
-    job = _Job(options, options.data)
+    job, chosen = _Job(options), method(options.method)
     space = resolve_space(options.space, job.preset)
     rules = resolve_protocol(options.train, job.preset)
     count = options.baseline.count if options.baseline else 0
-    job.check(space, rules)
-    job.open(options.method, "run")
-    found = _search(job, options, space, SEARCH_SHARE)
+    job.load(options.data)
+    job.check_search(space, options.search.batch or chosen.batch)
+    job.check_training(rules)
+    job.open(chosen.name, "run")
+    found = _search(job, options, chosen, space, SEARCH_SHARE)
 
     rivals = [space.sample(Random(derive(options.seed, "baseline", i))) for i in range(count)]
     networks = [("train", found.architecture), *((f"random {i + 1}", a) for i, a in enumerate(rivals))]
@@ -89,10 +91,12 @@ def search(options: SearchCommand) -> api.SearchResult:
     Raises:
         InputError: something in the options cannot be used; nothing has been trained then.
     """
-    job = _Job(options, options.data)
+    job, chosen = _Job(options), method(options.method)
     space = resolve_space(options.space, job.preset)
-    job.open(options.method, "search")
-    found = _search(job, options, space, 1.0)
+    job.load(options.data)
+    job.check_search(space, options.search.batch or chosen.batch)
+    job.open(chosen.name, "search")
+    found = _search(job, options, chosen, space, 1.0)
     facts = asdict(found.verdict) | {"steps": found.found.steps, "seconds": found.found.seconds}
     job.directory.write_json("result.json", {"verdict": str(found.verdict), "search": facts})
     job.say(f"wrote {job.directory.path}")
@@ -107,8 +111,10 @@ def train(architecture: str, options: TrainCommand) -> Trained:
     """
     chosen = find_architecture(architecture)
     space = named_space(chosen.space)
-    job = _Job(options, options.data)
+    job = _Job(options)
     rules = resolve_protocol(options.train, job.preset)
+    job.load(options.data)
+    job.check_training(rules)
     space.network(chosen, job.dataset.task, rules.stack)  # refuses what does not fit before a directory is made
     job.open(chosen.space, "train")
     job.directory.write_text("space.json", space.to_json())
@@ -158,9 +164,10 @@ def load_network(run: str | Path, device: str | torch.device = "cpu") -> CellNet
 class _Job:
     """What every command sets up first: device, threads, data, console, and (once all is checked) a directory."""
 
+    dataset: Dataset
     directory: RunDirectory
 
-    def __init__(self, options: CommonOptions, data: NamedData) -> None:
+    def __init__(self, options: CommonOptions) -> None:
         self.options = options
         self._start = time.monotonic()
         if options.threads is not None:
@@ -170,17 +177,26 @@ class _Job:
         self.device = api.resolve_device(options.device)
         self.preset: Preset = resolve_preset(options, self.device)
         self.console = Console()
-        self.dataset: Dataset = load(data.name, data, options.seed)
+
+    def load(self, data: NamedData) -> None:
+        """Read the data and repeat what it says about itself."""
+        self.dataset = load(data.name, data, self.options.seed)
+        for note in self.dataset.notes:
+            self.say(note)
 
     def open(self, name: str, command: str) -> None:
         """Make the run directory and write down what is about to be run."""
         self.directory = RunDirectory(self.options.run, name)
         self.directory.write_start(self.options, self.dataset, self.device, command)
 
-    def check(self, space: Space, rules: TrainingProtocol) -> None:
-        """Refuse a training that could not start, before the search spends time."""
-        task = self.dataset.task
-        space.supernet_stack.kinds(task), rules.stack.kinds(task)
+    def check_search(self, space: Space, batch: int) -> None:
+        """Refuse a search that could not start, before a directory is made."""
+        space.supernet_stack.kinds(self.dataset.task)
+        search_feed(self.dataset, batch, self.options.seed, torch.device("cpu"))
+
+    def check_training(self, rules: TrainingProtocol) -> None:
+        """Refuse a training that could not start, before a search spends time."""
+        rules.stack.kinds(self.dataset.task)
         training_feed(self.dataset, rules, self.options.seed, torch.device("cpu"))
 
     @property
@@ -200,12 +216,12 @@ class _Job:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _search(job: _Job, options: SearchCommand, space: Space, share: float) -> api.SearchResult:
+def _search(job: _Job, options: SearchCommand, chosen: Method, space: Space, share: float) -> api.SearchResult:
     """Search, tell what came out, and write it down."""
     found = api.search(
         space,
         data=job.dataset,
-        method=method(options.method),
+        method=chosen,
         epochs=options.search.epochs or job.preset.epochs,
         batch=options.search.batch,
         logit_lr=options.search.logit_lr,

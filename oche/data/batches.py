@@ -231,7 +231,7 @@ def batches(
     if batch < 1 or (drop_last and batch > len(part)):
         raise InputError(
             f"a batch needs between 1 and {len(part)} images, as many as there are, but got batch={batch}; "
-            f"give --batch {min(64, len(part))}, or more images"
+            f"give --search.batch or --train.batch {min(64, len(part))}, or more images"
         )
     files = isinstance(part.images, ImageFiles)
     if stream is None:

@@ -141,7 +141,7 @@ class Dataset:
         if self.augment.crop_padding >= self.task.side:
             raise InputError(
                 f"crop_padding must be smaller than the image, but got {self.augment.crop_padding} for "
-                f"{self.task.height}x{self.task.width} pixels; give --data.crop_padding {self.task.side // 8}"
+                f"{self.task.height}x{self.task.width} pixels; give --data.crop-padding {self.task.side // 8}"
             )
 
     @cached_property

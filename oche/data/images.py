@@ -55,7 +55,7 @@ class ImageFiles:
                     raise InputError(
                         f"all images must have one size, but {names[0]} is {first[0]}x{first[1]} and "
                         f"{name} is {other[0]}x{other[1]} (height x width); resize them with "
-                        f"--data.size {first[0]},{first[1]}"
+                        f"--data.size {first[0]} {first[1]}"
                     )
             size = first
         channels = 1 if all(mode in _GRAY for mode, _ in headers) else 3

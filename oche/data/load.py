@@ -35,7 +35,7 @@ def _read(name: str, options: DataOptions) -> Dataset:
     """Sources are imported where they are used: scikit-learn alone takes a second."""
     path = Path(name).expanduser()
     if options.size is not None and (name in KNOWN or path.suffix.lower() == ".npz"):
-        raise InputError(f"--data.size {options.size[0]},{options.size[1]} resizes image files only; leave it out")
+        raise InputError(f"--data.size {options.size[0]} {options.size[1]} resizes image files only; leave it out")
     if name == "digits":
         from oche.data.sources import digits
 

@@ -45,7 +45,7 @@ class DataOptions:
         metadata={"help": "use at most this many training images, the classes in proportion, chosen by the seed"},
     )
     size: tuple[int, int] | None = field(
-        default=None, metadata={"help": "height,width in pixels to which image files are resized"}
+        default=None, metadata={"help": "height and width in pixels to which image files are resized"}
     )
     flip: bool | None = field(
         default=None, metadata={"help": "mirror training images at random (default: what suits the data set)"}
@@ -67,10 +67,10 @@ class DataOptions:
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit >= 1 must hold, but got {self.limit}; give --data.limit 1000 or leave it out")
         if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
-            raise InputError(f"size is height,width, both >= 1, but got {self.size}; give --data.size 32,32")
+            raise InputError(f"size is height and width, both >= 1, but got {self.size}; give --data.size 32 32")
         if self.crop_padding is not None and self.crop_padding < 0:
             raise InputError(
-                f"crop_padding >= 0 must hold, but got {self.crop_padding}; --data.crop_padding 0 turns it off"
+                f"crop_padding >= 0 must hold, but got {self.crop_padding}; --data.crop-padding 0 turns it off"
             )
         if self.workers is not None and self.workers < 0:
             raise InputError(f"workers >= 0 must hold, but got {self.workers}; 0 reads in the main process")

@@ -254,7 +254,7 @@ def test_size_resizes_files(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "cat" / "0.png", pixels(20, 30, 3))
     found = load(name, DataOptions(size=(4, 5)))
     assert found.train.shape == (3, 4, 5)
-    with pytest.raises(InputError, match=r"cat/0.png is 20x30 and .*cat/1.png is 8x6.*--data.size 20,30"):
+    with pytest.raises(InputError, match=r"cat/0.png is 20x30 and .*cat/1.png is 8x6.*--data.size 20 30"):
         load(name)
 
 
@@ -456,8 +456,8 @@ def test_a_missing_file(tmp_path: Path, name: str) -> None:
     ("options", "message"),
     [
         ({"limit": 9}, "an image of each of the 10 classes, but got 9; give --data.limit 10"),
-        ({"size": (4, 4)}, "--data.size 4,4 resizes image files only"),
-        ({"crop_padding": 8}, "smaller than the image, but got 8 for 8x8 pixels; give --data.crop_padding 1"),
+        ({"size": (4, 4)}, "--data.size 4 4 resizes image files only"),
+        ({"crop_padding": 8}, "smaller than the image, but got 8 for 8x8 pixels; give --data.crop-padding 1"),
     ],
 )
 def test_options_that_do_not_fit_the_data(options: dict[str, Any], message: str) -> None:
@@ -469,7 +469,7 @@ def test_options_that_do_not_fit_the_data(options: dict[str, Any], message: str)
     ("options", "message"),
     [
         ({"limit": 0}, "limit >= 1 must hold, but got 0"),
-        ({"size": (0, 4)}, r"both >= 1, but got \(0, 4\); give --data.size 32,32"),
+        ({"size": (0, 4)}, r"both >= 1, but got \(0, 4\); give --data.size 32 32"),
         ({"crop_padding": -1}, "crop_padding >= 0 must hold, but got -1"),
         ({"workers": -1}, "workers >= 0 must hold, but got -1"),
     ],

@@ -1,0 +1,263 @@
+"""The command line as a user meets it: every bad input ends with one message and status 2, before any training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oche.architecture import Architecture
+from oche.cli import main
+from oche.config import Baseline, Duration
+from oche.errors import InputError
+
+TINY = ["--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2", "--space.channels", "4", "--threads", "1"]
+TINY += ["--data.limit", "128", "--search.epochs", "2", "--search.batch", "32"]
+SHORT = ["--train.cells", "2", "--train.channels", "4", "--train.epochs", "2", "--train.batch", "32"]
+
+
+@pytest.fixture(autouse=True)
+def _away(tmp_path, monkeypatch):
+    """Default run directories belong into a temporary place."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A whole small run: search, training, two random architectures."""
+    directory = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["run", *TINY, *SHORT, "--baseline", "random:2", "--run", str(directory)]) == 0
+    return directory
+
+
+def refused(capsys, arguments: list[str], *parts: str) -> None:
+    """The command ends with status 2 and one message with these parts, and leaves no run directory."""
+    assert main(arguments) == 2
+    message = capsys.readouterr().err
+    for part in parts:
+        assert part in message
+    assert message.count("\n") == 1, message
+    assert not Path("runs").exists()
+
+
+def refused_by_parser(capsys, arguments: list[str], *parts: str) -> None:
+    """The same for what the option parser itself refuses; its message may be drawn as a box."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    shown = capsys.readouterr()
+    message = " ".join((shown.out + shown.err).replace("│", " ").split())
+    for part in parts:
+        assert part in message
+    assert not Path("runs").exists()
+
+
+def npz(path: Path, **changes) -> str:
+    """A valid file of 12x12 images with two classes, but for `changes`."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.integers(0, 256, (40, 12, 12), dtype=np.uint8),
+        "y_train": np.arange(40) % 2,
+        "x_test": rng.integers(0, 256, (10, 12, 12), dtype=np.uint8),
+        "y_test": np.arange(10) % 2,
+    }
+    np.savez(path, **(arrays | changes))
+    return str(path)
+
+
+def test_a_run_leaves_what_the_documentation_says(finished, capsys):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "config.json",
+        "manifest.json",
+        "space.json",
+        "metrics.jsonl",
+        "architecture.json",
+        "architecture.txt",
+        "network.pt",
+        "result.json",
+    }
+    result = json.loads((finished / "result.json").read_text())
+    assert len(result["random"]) == 2
+    assert set(result["network"]["test"]) == {"loss", "accuracy"}
+    assert result["search"]["steps"] == 4  # 2 epochs of 64 // 32 steps
+    phases = [json.loads(line)["phase"] for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert phases == ["search"] * 2 + ["train"] * 2 + ["random 1"] * 2 + ["random 2"] * 2
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["threads"] == 1
+    assert len(manifest["data"]["fingerprint"]) == 64
+
+
+def test_the_last_line_is_the_test_accuracy(capsys, tmp_path):
+    assert main(["run", *TINY, *SHORT, "--baseline", "random:2", "--run", str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert lines[-1] == f"test accuracy {100 * result['network']['test']['accuracy']:.2f} %"
+    assert any(line.startswith("random architectures, same training: mean") and "n=2" in line for line in lines)
+    assert any("4 steps" in line for line in lines)
+    assert any(line.startswith("verdict: ") and "IES" in line for line in lines)
+
+
+def test_show_tells_the_result(finished, capsys):
+    assert main(["show", str(finished)]) == 0
+    shown = capsys.readouterr().out
+    drawing = (finished / "architecture.txt").read_text()
+    assert drawing in shown
+    assert json.loads((finished / "result.json").read_text())["verdict"] in shown
+    assert "random 2" in shown
+
+
+def test_search_then_train_its_result(capsys, tmp_path):
+    assert main(["search", *TINY, "--run", str(tmp_path / "search")]) == 0
+    found = Architecture.load(tmp_path / "search" / "architecture.json")
+    assert found.space == "rdarts-s2"
+    assert not (tmp_path / "search" / "network.pt").exists()
+
+
+def test_a_known_architecture_trains(capsys, tmp_path):
+    assert main(["train", "darts-v1", "--data.limit", "200", *SHORT[:-4], "--train.epochs", "1", "--run", "out"]) == 0
+    assert Architecture.load("out/architecture.json").space == "darts"
+    assert capsys.readouterr().out.splitlines()[-1].startswith("test accuracy ")
+
+
+def test_a_time_limit_still_delivers_a_network(capsys, tmp_path):
+    long = ["--search.epochs", "10000", "--train.epochs", "10000", "--time-limit", "6s", "--run", "out"]
+    assert main(["run", *TINY[:-4], "--search.batch", "32", *SHORT[:4], "--train.batch", "32", *long]) == 0
+    shown = capsys.readouterr().out
+    assert "search stopped: the time limit" in shown
+    assert "train stopped: the time limit" in shown
+    assert Path("out/network.pt").exists()
+    result = json.loads(Path("out/result.json").read_text())
+    assert 0 < result["search"]["seconds"] < 5
+    assert 0 < result["network"]["test"]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("command", "text"), [("methods", "darts-2nd"), ("spaces", "rdarts-s4"), ("data", "fashion-mnist")]
+)
+def test_listings(capsys, command, text):
+    assert main([command]) == 0
+    assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--method", "dart"], ["unknown method 'dart'", "did you mean 'darts'"]),
+        (["--space", "drats"], ["unknown space 'drats'", "did you mean 'darts'"]),
+        (["--data", "digit"], ["unknown data set 'digit'", "'digits'"]),
+        (["--train", "darts-cifer"], ["unknown training protocol", "'darts-cifar'"]),
+        (["--data", "cifar10"], ["--data.root"]),
+        (["--data", "missing.npz"], ["missing.npz", "no such file"]),
+        (["--space", "rdarts-s1", "--space.nodes", "3"], ["rdarts-s1", "leave out nodes"]),
+        (["--space.reductions", "4", "--space.cells", "6", "--space.channels", "4"], ["8x8", "4 reductions"]),
+        (["--train.reductions", "7", "--train.cells", "9"], ["7 reductions", "8x8"]),
+        (["--search.batch", "5000"], ["batch=5000", "--search.batch"]),
+        (["--train.batch", "5000"], ["batch=5000", "--train.batch"]),
+        (["--search.epochs", "0"], ["epochs >= 1", "--search.epochs 0"]),
+        (["--search.logit-lr", "-1"], ["--search.logit_lr -1"]),
+        (["--train.drop-path", "1.5"], ["drop_path=1.5"]),
+        (["--data.limit", "5"], ["limit", "10 classes"]),
+        (["--threads", "0"], ["--threads", "0"]),
+        (["--device", "cudda"], ["'cudda'", "--device cpu"]),
+        (["--device", "cuda:7"], ["'cuda:7'", "--device cpu"]),
+        (["--space.cells", "0"], ["cells >= 1", "cells=0"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_refused(capsys, arguments, parts):
+    refused(capsys, ["run", *arguments], *parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--metod", "darts"], ["--metod", "--method"]),
+        (["--seed", "one"], ["--seed", "one"]),
+        (["--time-limit", "soon"], ["soon", "2h"]),
+        (["--baseline", "random"], ["random:3"]),
+        (["--train.optimizer", "lion"], ["lion", "adamw"]),
+        (["--search.epochs", "1.5"], ["1.5"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_options_are_refused(capsys, arguments, parts):
+    refused_by_parser(capsys, ["run", *arguments], *parts)
+
+
+def test_corrupt_data_is_refused(capsys, tmp_path):
+    (tmp_path / "broken.npz").write_bytes(b"not a zip file")
+    refused(capsys, ["run", "--data", str(tmp_path / "broken.npz")], "broken.npz")
+
+
+def test_labels_outside_the_range_are_refused(capsys, tmp_path):
+    path = npz(tmp_path / "labels.npz", y_test=np.array([0, 1] * 4 + [0, 7]))
+    refused(capsys, ["run", "--data", path], "labels", "7")
+
+
+def test_nan_in_the_data_is_refused(capsys, tmp_path):
+    images = np.random.default_rng(0).random((40, 12, 12)).astype(np.float32)
+    images[3, 4, 5] = np.nan
+    path = npz(tmp_path / "nan.npz", x_train=images, x_test=images[:10])
+    refused(capsys, ["run", "--data", path], "NaN")
+
+
+def test_a_class_missing_from_a_half_is_refused(capsys, tmp_path):
+    path = npz(tmp_path / "rare.npz", y_train=np.array([1] + [0] * 39))
+    refused(capsys, ["run", "--data", path], "class '1'", "1 of 40")
+
+
+def test_an_existing_run_directory_is_refused(capsys, tmp_path):
+    (tmp_path / "old").mkdir()
+    refused(capsys, ["run", *TINY, *SHORT, "--run", str(tmp_path / "old")], "old", "exists already", "--run DIR")
+    assert not list((tmp_path / "old").iterdir())
+
+
+def test_a_run_directory_below_a_file_is_refused(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(capsys, ["search", *TINY, "--run", str(tmp_path / "file" / "run")], "cannot make")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("not json", ["arch.json", "JSON"]),
+        ('{"format": 1, "space": "drats", "choices": {}}', ["unknown space 'drats'"]),
+        ('{"format": 9, "space": "darts", "choices": {}}', ["format 1", "9"]),
+        ('{"format": 1, "space": "darts", "choices": {"normal/2<-0": "conv_9x9"}}', ["candidate", "'conv_9x9'"]),
+        ('{"format": 1, "space": "darts", "choices": {"normal/2<-0": "none"}}', ["candidate", "'none'"]),
+        ('{"format": 1, "space": "darts", "choices": {"normal/9<-0": "skip_connect"}}', ["edge", "'normal/9<-0'"]),
+        ('{"format": 1, "space": "darts", "choices": {}}', ["exactly 2", "got 0"]),
+    ],
+)
+def test_a_bad_architecture_is_refused(capsys, tmp_path, text, parts):
+    (tmp_path / "arch.json").write_text(text)
+    refused(capsys, ["train", str(tmp_path / "arch.json")], *parts)
+
+
+def test_an_unknown_architecture_is_refused(capsys):
+    refused(capsys, ["train", "darts-v9"], "'darts-v9'", "darts-v2")
+
+
+def test_show_of_no_run_is_refused(capsys, tmp_path):
+    refused(capsys, ["show", str(tmp_path)], "no run directory")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("2h", 7200), ("1h30m", 5400), ("0.5m", 30)]
+)
+def test_durations(text, seconds):
+    assert Duration.parse(text).seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0s", "-5m", "2 hours", "h", "1.2.3s"])
+def test_bad_durations(text):
+    with pytest.raises(InputError, match="duration"):
+        Duration.parse(text)
+
+
+def test_baselines():
+    assert Baseline.parse("random:3").count == 3
+    for text in ("random:0", "best:3", "3"):
+        with pytest.raises(InputError, match="random:3"):
+            Baseline.parse(text)
