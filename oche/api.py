@@ -16,9 +16,9 @@ from oche.data.batches import IterableBatches
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.errors import InputError
-from oche.feed import SearchData, TrainingData, search_feed, training_feed
+from oche.feed import search_feed, training_feed
 from oche.listener import Listener
-from oche.loop import Found, run_search
+from oche.loop import Found, SearchData, run_search
 from oche.methods import Method
 from oche.methods import method as named_method
 from oche.metrics import ACCURACY, Metric
@@ -35,7 +35,7 @@ from oche.spaces.space import Space
 from oche.task import ImageTask
 from oche.training.protocol import TrainingProtocol
 from oche.training.protocol import protocol as named_protocol
-from oche.training.trainer import Trained, run_training
+from oche.training.trainer import Trained, TrainingData, run_training
 
 Loader: TypeAlias = Iterable[tuple[Any, Any]]
 Metrics: TypeAlias = Mapping[str, Metric]

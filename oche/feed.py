@@ -9,44 +9,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from oche.data.augment import Augment, Normalize
+from oche.data.augment import Augment
 from oche.data.batches import Batches, batches
 from oche.data.dataset import Dataset, Part
+from oche.data.prepare import Normalize
 from oche.data.split import holdout, search_parts
+from oche.loop import SearchData
 from oche.randomness import derive
 from oche.training.protocol import TrainingProtocol
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchData:
-    """The two halves of a search.
-
-    Attributes:
-        train: batches for the weights.
-        valid: batches for the logits.
-        evaluation: batches of the validation half as it is evaluated, without augmentation.
-    """
-
-    train: Batches
-    valid: Batches
-    evaluation: Batches
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingData:
-    """The parts of a training.
-
-    Attributes:
-        train: batches for the weights.
-        valid: batches that choose the best epoch; None: the last epoch counts.
-        test: batches of the one final evaluation; None: there is none.
-        normalize: what the images went through; None for a user's own loaders.
-    """
-
-    train: Batches
-    valid: Batches | None
-    test: Batches | None
-    normalize: Normalize | None = None
+from oche.training.trainer import TrainingData
 
 
 @dataclass(frozen=True)

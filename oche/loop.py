@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from oche.architecture import Architecture
 from oche.clock import Deadline
+from oche.data.batches import Batches
 from oche.domain import Domain
 from oche.errors import InputError
 from oche.evaluation import evaluate
-from oche.feed import SearchData
 from oche.listener import Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Meter, Metric
@@ -35,6 +35,21 @@ from oche.probe.entropy import entropy, entropy_by_kind
 from oche.probe.verdict import LogitTable, Verdict, judge
 from oche.randomness import derive, frozen, generator
 from oche.stages.base import EpochPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchData:
+    """The two halves of a search.
+
+    Attributes:
+        train: batches for the weights.
+        valid: batches for the logits.
+        evaluation: batches of the validation half as it is evaluated, without augmentation.
+    """
+
+    train: Batches
+    valid: Batches
+    evaluation: Batches
 
 
 @dataclass(frozen=True, kw_only=True)

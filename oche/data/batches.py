@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils import data
 
-from oche.data.augment import Augment, Normalize, prepare
+from oche.data.augment import Augment
 from oche.data.dataset import Part
 from oche.data.images import ImageFiles
 from oche.data.options import MEMORY_LIMIT
+from oche.data.prepare import Normalize, prepare
 from oche.errors import InputError
 from oche.randomness import generator
 

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from oche.clock import Deadline
-from oche.data.augment import Normalize
+from oche.data.batches import Batches
+from oche.data.prepare import Normalize
 from oche.errors import InputError
 from oche.evaluation import evaluate
-from oche.feed import TrainingData
 from oche.listener import Listener, Listeners
 from oche.metrics import Meter, Metric
 from oche.nn.cell import set_drop_path
@@ -23,6 +23,23 @@ from oche.training.protocol import TrainingProtocol
 
 TrainingForward: TypeAlias = Callable[[Any], tuple[Tensor, Tensor | None]]
 """Inputs to the outputs and those of an auxiliary head, if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The parts of a training.
+
+    Attributes:
+        train: batches for the weights.
+        valid: batches that choose the best epoch; None: the last epoch counts.
+        test: batches of the one final evaluation; None: there is none.
+        normalize: what the images went through; None for a user's own loaders.
+    """
+
+    train: Batches
+    valid: Batches | None
+    test: Batches | None
+    normalize: Normalize | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from oche.data.augment import Augment, Normalize, cautious, crop, cutout, flip, prepare
+from oche.data.augment import Augment, cautious, crop, cutout, flip
 from oche.data.dataset import Part
+from oche.data.prepare import Normalize, prepare
 from oche.errors import InputError
 from oche.randomness import generator
 

@@ -8,10 +8,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from oche.data.augment import Augment, Normalize
+from oche.data.augment import Augment
 from oche.data.batches import Batches, DeviceBatches, IterableBatches, StreamBatches, batches
 from oche.data.dataset import Part
 from oche.data.images import ImageFiles
+from oche.data.prepare import Normalize
 from oche.errors import InputError
 
 CPU = torch.device("cpu")
@@ -140,7 +141,9 @@ def test_the_last_batch_is_dropped_on_request(drop_last: bool, expected: list[in
 
 @pytest.mark.parametrize(("batch", "drop_last"), [(51, True), (0, True), (0, False), (-1, False)])
 def test_an_impossible_batch_is_refused(batch: int, drop_last: bool) -> None:
-    with pytest.raises(InputError, match=rf"between 1 and 50 images.*got batch={batch}; give --search.batch or --train.batch 50"):
+    with pytest.raises(
+        InputError, match=rf"between 1 and 50 images.*got batch={batch}; give --search.batch"
+    ):
         batches(part(), batch=batch, normalize=PLAIN, shuffle=True, drop_last=drop_last, seed=0, device=CPU)
 
 
