@@ -63,12 +63,13 @@ class Choice(Decision):
         super().__init__(tuple(candidates), key)
         self.candidates = nn.ModuleDict()
         for name, candidate in candidates.items():
-            if not isinstance(name, str) or "." in name or hasattr(self.candidates, name):
+            try:
+                self.candidates[name] = candidate
+            except (KeyError, TypeError) as error:
                 raise InputError(
-                    f"a candidate's name must be text without dots, and none of PyTorch's own names such as "
-                    f"'values' or 'half', but got {name!r}; choose another name"
-                )
-            self.candidates[name] = candidate
+                    f"candidates need names of text without dots, none of them a method of nn.ModuleDict such as "
+                    f"'values', and modules as values, but got {name!r}: {type(candidate).__name__} ({error})"
+                ) from None
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The mixed output with the weights of `mixing`."""
