@@ -149,7 +149,8 @@ class SearchStep:
         return loss, output
 
     def _draw(self, problem: SupernetProblem, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with frozen(problem.seed, self._device):
+        # A stream of its own: the mixture must not follow the masks that the network draws from the same seed.
+        with frozen(derive(problem.seed, "mixture"), self._device):
             return self._method.relaxation.draw(values)
 
 

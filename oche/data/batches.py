@@ -184,7 +184,7 @@ class IterableBatches:
     def _isolated(self, epoch: int) -> Iterator[object]:
         inner = generator(self._seed, "loader", epoch).get_state()
         iterator: Iterator[object] | None = None
-        end = object()
+        end, yielded = object(), False
         while True:
             outer = torch.get_rng_state()
             torch.set_rng_state(inner)
@@ -195,7 +195,13 @@ class IterableBatches:
                 inner = torch.get_rng_state()
                 torch.set_rng_state(outer)
             if item is end:
+                if not yielded:
+                    raise InputError(
+                        f"this {type(self._loader).__name__} yields no batch in epoch {epoch + 1}; "
+                        "give something that can be iterated again and again, such as a DataLoader or a list"
+                    )
                 return
+            yielded = True
             yield item
 
 

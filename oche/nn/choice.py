@@ -146,7 +146,7 @@ class ValueChoice(Decision):
     """
 
     def __init__(self, values: Sequence[int], key: str | None = None) -> None:
-        if list(values) != sorted(values) or any(not isinstance(v, int) or v < 1 for v in values):
+        if list(values) != sorted(values) or any(type(v) is not int or v < 1 for v in values):
             raise InputError(f"ValueChoice needs positive, increasing whole numbers, but got {list(values)}")
         super().__init__(tuple(values), key)
 

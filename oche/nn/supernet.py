@@ -57,13 +57,14 @@ class Supernet(nn.Module):
         Buffers are copies for this call: running statistics of batch normalization do not move.
         """
         state: dict[str, Tensor] = {name: buffer.clone() for name, buffer in self.body.named_buffers()}
-        state |= {name: w for (name, _), w in zip(self.body.named_parameters(), weights, strict=True)}
+        trained = [name for name, w in self.body.named_parameters() if w.requires_grad]
+        state |= dict(zip(trained, weights, strict=True))
         return functional_call(self.body, state, (x, mixture))  # type: ignore[no-any-return]
 
 
 def weights(supernet: Supernet) -> list[nn.Parameter]:
-    """The network weights `w`: everything that is no logit."""
-    return list(supernet.body.parameters())
+    """The network weights `w`: everything that is trained and no logit (a frozen backbone is neither)."""
+    return [w for w in supernet.body.parameters() if w.requires_grad]
 
 
 def logits(supernet: Supernet) -> dict[str, Tensor]:

@@ -141,9 +141,7 @@ def test_the_last_batch_is_dropped_on_request(drop_last: bool, expected: list[in
 
 @pytest.mark.parametrize(("batch", "drop_last"), [(51, True), (0, True), (0, False), (-1, False)])
 def test_an_impossible_batch_is_refused(batch: int, drop_last: bool) -> None:
-    with pytest.raises(
-        InputError, match=rf"between 1 and 50 images.*got batch={batch}; give --search.batch"
-    ):
+    with pytest.raises(InputError, match=rf"between 1 and 50 images.*got batch={batch}; give --search.batch"):
         batches(part(), batch=batch, normalize=PLAIN, shuffle=True, drop_last=drop_last, seed=0, device=CPU)
 
 
@@ -205,3 +203,27 @@ def test_loaders_that_cannot_serve_are_refused() -> None:
     for item in (torch.zeros(2), (torch.zeros(2),), (torch.zeros(2), "a"), {"x": 1, "y": 2}):
         with pytest.raises(InputError, match="pair of tensors"):
             list(IterableBatches([item], CPU).epoch(0))
+
+
+def test_a_loader_that_runs_only_once_is_refused() -> None:
+    class Once:
+        """An iterator with a length: its second epoch is empty."""
+
+        def __init__(self) -> None:
+            self.left = [(torch.zeros(2), torch.zeros(2))]
+
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self) -> "Once":
+            return self
+
+        def __next__(self) -> tuple[torch.Tensor, torch.Tensor]:
+            if not self.left:
+                raise StopIteration
+            return self.left.pop()
+
+    loader = IterableBatches(Once(), CPU)
+    assert len(list(loader.epoch(0))) == 1
+    with pytest.raises(InputError, match=r"Once yields no batch in epoch 2"):
+        list(loader.epoch(1))

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from oche.optim import SGD, Adam, AdamW, OptimizerSettings, set_rate
+from oche.schedule import Constant, Cosine
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "numbers"),
+    [
+        (SGD(), torch.optim.SGD, {"lr": 0.025, "momentum": 0.9, "weight_decay": 3e-4, "nesterov": False}),
+        (Adam(), torch.optim.Adam, {"lr": 3e-4, "betas": (0.5, 0.999), "weight_decay": 1e-3}),
+        (
+            AdamW(lr=Cosine(1e-2), betas=(0.8, 0.9), weight_decay=0.1),
+            torch.optim.AdamW,
+            {"lr": 1e-2, "betas": (0.8, 0.9), "weight_decay": 0.1},
+        ),
+    ],
+    ids=["sgd", "adam", "adamw"],
+)
+def test_the_optimizer_has_the_stated_numbers(
+    settings: OptimizerSettings, kind: type[torch.optim.Optimizer], numbers: dict[str, object]
+) -> None:
+    w = torch.zeros(2, requires_grad=True)
+    optimizer = settings.build(iter([w]))
+    assert type(optimizer) is kind
+    (group,) = optimizer.param_groups
+    assert {name: group[name] for name in numbers} == numbers
+    assert group["params"][0] is w
+
+
+@pytest.mark.parametrize("settings", [SGD(momentum=0.5), Adam(weight_decay=0.0), AdamW(weight_decay=0.3)])
+def test_another_rate_changes_nothing_else(settings: OptimizerSettings) -> None:
+    changed = settings.at_rate(Constant(0.7))
+    assert changed.lr.at(0.5) == 0.7
+    assert changed.at_rate(settings.lr) == settings
+
+
+def test_set_rate_reaches_every_group() -> None:
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)], "lr": 1.0}], lr=0.1)
+    set_rate(optimizer, 0.2)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.2]

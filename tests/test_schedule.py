@@ -1,0 +1,42 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from oche.schedule import Constant, Cosine, Linear, Scaled
+
+FRACTIONS = [i / 20 for i in range(21)]
+
+
+def test_constant_is_constant() -> None:
+    assert {Constant(0.3).at(f) for f in FRACTIONS} == {0.3}
+
+
+def test_linear_is_linear() -> None:
+    line = Linear(0.2, 1.0)
+    assert (line.at(0), line.at(1)) == pytest.approx((0.2, 1.0))
+    steps = [line.at(b) - line.at(a) for a, b in pairwise(FRACTIONS)]
+    assert steps == pytest.approx([0.8 / 20] * 20)
+
+
+def test_cosine_equals_that_of_pytorch() -> None:
+    epochs, start, end = 20, 0.025, 0.001
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=start)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs, eta_min=end)
+    ours = Cosine(start, end)
+    for epoch in range(epochs + 1):
+        assert ours.at(epoch / epochs) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        theirs.step()
+
+
+def test_cosine_falls_to_zero_where_nothing_else_is_said() -> None:
+    values = [Cosine(0.1).at(f) for f in FRACTIONS]
+    assert values[0] == 0.1
+    assert values[-1] == pytest.approx(0, abs=1e-12)
+    assert values == sorted(values, reverse=True)
+
+
+def test_scaled_multiplies() -> None:
+    inner = Cosine(0.1, 0.01)
+    assert [Scaled(inner, 3.0).at(f) for f in FRACTIONS] == pytest.approx([3 * inner.at(f) for f in FRACTIONS])

@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from oche.errors import InputError
+from oche.nn.network import Stack
+from oche.training.protocol import PROTOCOLS, TrainingProtocol, protocol
+
+CPU = torch.device("cpu")
+PLAIN = TrainingProtocol(name="plain", summary="", stack=Stack(cells=1, channels=1), epochs=1, batch=1)
+LABELS = torch.tensor([0] * 6 + [1] * 3 + [2] * 1)
+SCORES, TARGET = torch.randn(7, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 2, 1, 0, 0])
+
+
+def test_darts_cifar_has_the_published_numbers() -> None:
+    # methods.md, "Discrete network".
+    p = protocol("darts-cifar")
+    assert p.stack == Stack(cells=20, channels=36)
+    assert (p.epochs, p.batch, p.clip, p.cutout, p.drop_path, p.auxiliary) == (600, 96, 5.0, 16, 0.2, 0.4)
+    assert (p.label_smoothing, p.balance_classes, p.validation, p.rate_per_step) == (0.0, False, 0.0, False)
+    optimizer = p.optimizer.build([torch.zeros(1)])
+    assert type(optimizer) is torch.optim.SGD
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.025, 0.9, 3e-4, False)
+    # The public code sets the rate once an epoch, by PyTorch's cosine from 0.025 to 0.
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=600)
+    for epoch in range(600):
+        assert p.optimizer.lr.at(epoch / 600) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        schedule.step()
+
+
+def test_the_plain_loss_is_cross_entropy() -> None:
+    loss = PLAIN.loss(LABELS, CPU)(SCORES, TARGET)
+    torch.testing.assert_close(loss, F.cross_entropy(SCORES, TARGET))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_label_smoothing_spreads_a_share_of_the_target(share: float) -> None:
+    log_p = SCORES - SCORES.exp().sum(1, keepdim=True).log()
+    hit = -log_p[torch.arange(7), TARGET]
+    expected = ((1 - share) * hit - share * log_p.mean(1)).mean()
+    for labels in (LABELS, None):
+        loss = replace(PLAIN, label_smoothing=share).loss(labels, CPU)(SCORES, TARGET)
+        torch.testing.assert_close(loss, expected)
+
+
+def test_class_weights_are_inverse_frequencies() -> None:
+    # w_c = N / (K n_c), and cross-entropy averages with the weights of the batch's targets.
+    weight = torch.tensor([10 / (3 * n) for n in (6, 3, 1)], dtype=torch.float64)
+    assert (weight[LABELS].mean() - 1).abs() < 1e-12
+    hit = -torch.log_softmax(SCORES, 1)[torch.arange(7), TARGET]
+    expected = (weight[TARGET] * hit).sum() / weight[TARGET].sum()
+    loss = replace(PLAIN, balance_classes=True).loss(LABELS, CPU)
+    torch.testing.assert_close(loss(SCORES.float(), TARGET), expected.float())
+    assert abs(expected - F.cross_entropy(SCORES, TARGET)) > 1e-3
+
+
+def test_class_weights_need_labels() -> None:
+    with pytest.raises(InputError, match="balance_classes"):
+        replace(PLAIN, balance_classes=True).loss(None, CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs >= 1.*epochs=0"),
+        ({"drop_path": 1.0}, "drop_path < 1.*drop_path=1.0"),
+        ({"drop_path": -0.1}, "drop_path=-0.1"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"validation": 1.0}, "validation"),
+    ],
+)
+def test_impossible_numbers_are_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(PLAIN, **changes)  # type: ignore[arg-type]
+
+
+def test_protocols_are_found_by_their_names() -> None:
+    assert all(protocol(name).name == name for name in PROTOCOLS)
+    assert all(p.summary for p in PROTOCOLS.values())
+    with pytest.raises(InputError, match="did you mean 'darts-cifar'"):
+        protocol("darts-cifar10")
