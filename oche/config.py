@@ -147,6 +147,10 @@ class TrainOptions:
         metadata={"help": "share of the training images that chooses the best epoch, 0 for the last epoch"},
     )
 
+    def __post_init__(self) -> None:
+        if self.lr is not None and not self.lr > 0:
+            raise InputError(f"a learning rate is more than 0, but got --train.lr {self.lr}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions:

@@ -190,6 +190,8 @@ def run_search(
     steps_per_epoch = len(data.train)
     if not steps_per_epoch or not len(data.valid):
         raise InputError("a search needs a batch in each half, but got none; use more data or a smaller batch")
+    if not any(_plan(method, epoch, epochs).move_logits for epoch in range(epochs)):
+        raise InputError(f"the stages of {method.name!r} freeze the logits in all {epochs} epochs; search longer")
     initialize_logits(supernet, method.logit_std, generator(seed, "logits"))
     step = SearchStep(supernet, method, loss, device)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from random import Random
 from statistics import mean, stdev
 from typing import Any
@@ -28,7 +29,7 @@ from oche.randomness import derive
 from oche.report.console import progress
 from oche.report.drawing import draw
 from oche.resolve import resolve_preset, resolve_protocol, resolve_space
-from oche.run_directory import RunDirectory
+from oche.run_directory import RunDirectory, read_space
 from oche.spaces.registry import known_architectures
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
@@ -61,6 +62,7 @@ def run(options: RunCommand) -> Trained:
     job.load(options.data)
     job.check_search(space, options.search.batch or chosen.batch)
     job.check_training(rules)
+    _check_kinds(space, rules, job.dataset.task)
     job.open(chosen.name, "run")
     found = _search(job, options, chosen, space, SEARCH_SHARE)
 
@@ -109,8 +111,7 @@ def train(architecture: str, options: TrainCommand) -> Trained:
     Raises:
         InputError: something given cannot be used; nothing has been trained then.
     """
-    chosen = find_architecture(architecture)
-    space = named_space(chosen.space)
+    chosen, space = find_architecture(architecture)
     job = _Job(options)
     rules = resolve_protocol(options.train, job.preset)
     job.load(options.data)
@@ -127,19 +128,22 @@ def train(architecture: str, options: TrainCommand) -> Trained:
     return trained
 
 
-def find_architecture(text: str) -> Architecture:
-    """An architecture by known name, from a run directory, or from a file.
+def find_architecture(text: str) -> tuple[Architecture, Space]:
+    """An architecture by known name, from a run directory, or from a file; and its space.
 
     Raises:
         InputError: it is none of these.
     """
     known = known_architectures()
     if text in known:
-        return known[text].architecture
+        return known[text].architecture, named_space(known[text].architecture.space)
     path = Path(text)
     if not path.exists():
         raise InputError(f"{text!r} is no file, no run directory and no known architecture; known: {', '.join(known)}")
-    return Architecture.load(path / "architecture.json" if path.is_dir() else path)
+    if path.is_dir():
+        return Architecture.load(path / "architecture.json"), read_space(path)
+    architecture = Architecture.load(path)
+    return architecture, named_space(architecture.space)
 
 
 def load_network(run: str | Path, device: str | torch.device = "cpu") -> CellNetwork:
@@ -152,11 +156,13 @@ def load_network(run: str | Path, device: str | torch.device = "cpu") -> CellNet
     try:
         saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         space = Space.from_json(saved["space"])
+        if saved["format"] != NETWORK_FORMAT:
+            raise InputError(f"it has format {saved['format']!r}, but this oche reads format {NETWORK_FORMAT}")
         network = space.network(
             Architecture.from_json(saved["architecture"]), ImageTask(**saved["task"]), Stack(**saved["stack"])
         )
         network.load_state_dict(saved["weights"])
-    except (OSError, RuntimeError, KeyError, EOFError) as error:
+    except (OSError, RuntimeError, KeyError, EOFError, UnpicklingError, InputError) as error:
         raise InputError(f"cannot read a network from {str(path)!r}: {error}") from None
     return network.to(device).eval()
 
@@ -216,13 +222,23 @@ class _Job:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None:
+    """Refuse a network with a kind of cell that its supernet lacks, before the search spends time."""
+    for kind in rules.stack.kinds(task):
+        if kind not in space.supernet_stack.kinds(task):
+            raise InputError(
+                f"the network has {kind} cells, but the supernet of {space.supernet_stack.cells} cells has none, so "
+                "none would be searched; give --train.reductions 0, or more --space.cells or --space.reductions"
+            )
+
+
 def _search(job: _Job, options: SearchCommand, chosen: Method, space: Space, share: float) -> api.SearchResult:
     """Search, tell what came out, and write it down."""
     found = api.search(
         space,
         data=job.dataset,
         method=chosen,
-        epochs=options.search.epochs or job.preset.epochs,
+        epochs=options.search.epochs or job.preset.epochs or chosen.epochs,
         batch=options.search.batch,
         logit_lr=options.search.logit_lr,
         time_limit=job.share(share),

@@ -30,6 +30,7 @@ from oche.config import CommonOptions
 from oche.data.dataset import Dataset
 from oche.errors import InputError
 from oche.metrics import Meter
+from oche.spaces.space import Space
 
 FORMAT = 1
 
@@ -109,6 +110,18 @@ class RunDirectory:
 
     def finish(self) -> None:
         """Nothing."""
+
+
+def read_space(run: Path) -> Space:
+    """The space of a run.
+
+    Raises:
+        InputError: the run has no readable space.
+    """
+    try:
+        return Space.from_json((run / "space.json").read_text(encoding="utf-8"))
+    except (OSError, InputError) as error:
+        raise InputError(f"{str(run)!r} is no run directory with a readable space.json: {error}") from None
 
 
 def read_json(run: Path, name: str) -> dict[str, Any]:

@@ -268,7 +268,7 @@ def test_a_time_limit_must_be_positive(limit: float) -> None:
 
 @pytest.mark.parametrize(("paper", "expected"), [(1, 1.0), (3 * 4, 4.0), (10**9, LARGEST_SCALE)])
 def test_the_rate_of_the_logits_makes_up_for_fewer_steps(paper: int, expected: float) -> None:
-    method = replace(DARTS, steps=paper)
+    method = replace(DARTS, epochs=paper, batch=25_000)  # as many steps as epochs
     result = oche.search(SPACE, data=TOY, epochs=1, batch=8, method=method)  # 3 steps
     rate = 3e-4 * expected
     assert result.method.logit_optimizer.lr.at(0.5) == pytest.approx(rate)

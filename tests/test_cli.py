@@ -114,6 +114,19 @@ def test_search_then_train_its_result(capsys, tmp_path):
     assert not (tmp_path / "search" / "network.pt").exists()
 
 
+def test_a_run_with_another_number_of_nodes_trains_again(capsys, finished, tmp_path):
+    assert main(["train", str(finished), *SHORT, "--data.limit", "128", "--threads", "1", "--run", "again"]) == 0
+    assert Path("again/architecture.json").read_text() == (finished / "architecture.json").read_text()
+
+
+def test_the_paper_preset_searches_the_methods_epochs(monkeypatch):
+    asked = {}
+    monkeypatch.setattr("oche.api.run_search", lambda *args, **options: asked.update(options) or pytest.skip("asked"))
+    with pytest.raises(pytest.skip.Exception):
+        main(["search", "--preset", "paper", "--space.cells", "2", "--space.channels", "4", "--threads", "1"])
+    assert asked["epochs"] == 50
+
+
 def test_a_known_architecture_trains(capsys, tmp_path):
     assert main(["train", "darts-v1", "--data.limit", "200", *SHORT[:-4], "--train.epochs", "1", "--run", "out"]) == 0
     assert Architecture.load("out/architecture.json").space == "darts"
@@ -157,6 +170,9 @@ def test_listings(capsys, command, text):
         (["--search.epochs", "0"], ["epochs >= 1", "--search.epochs 0"]),
         (["--search.logit-lr", "-1"], ["--search.logit_lr -1"]),
         (["--train.drop-path", "1.5"], ["drop_path=1.5"]),
+        (["--train.lr", "-1"], ["--train.lr -1"]),
+        (["--train.cutout", "-1"], ["cutout >= 0", "cutout=-1"]),
+        (["--space.reductions", "0"], ["reduction cells", "--train.reductions 0"]),
         (["--data.limit", "5"], ["limit", "10 classes"]),
         (["--threads", "0"], ["--threads", "0"]),
         (["--device", "cudda"], ["'cudda'", "--device cpu"]),

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -238,6 +238,44 @@ def test_the_draws_of_a_step_depend_on_its_seed_alone() -> None:
     assert not equal(found[0].weights, found[2].weights)
 
 
+class Drawing(nn.Module):
+    """Notes a random number in each call; shared by all copies of the module."""
+
+    drawn: ClassVar[list[float]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.drawn.append(torch.rand(1).item())
+        return x
+
+
+@pytest.mark.parametrize(("method", "evaluations"), [("darts", 2), ("darts-2nd", 5)])
+def test_draws_are_shared_within_a_step_and_new_in_the_next(method: str, evaluations: int) -> None:
+    Drawing.drawn.clear()
+    s = ModuleSpace(nn.Sequential(Choice({"draw": Drawing(), "linear": nn.Linear(3, 3)}), nn.Linear(3, 2)))
+    supernet, seen = s.supernet(), []
+
+    def collect() -> None:
+        seen.append(list(Drawing.drawn))
+        Drawing.drawn.clear()
+
+    run_search(
+        supernet,
+        s.domain,
+        METHODS[method],
+        feed(rows(2), rows(1)),
+        loss=F.cross_entropy,
+        metrics={},
+        epochs=3,
+        seed=0,
+        device=CPU,
+        listeners=[Hear(collect)],
+    )
+    seen = [step[-evaluations:] for step in seen]  # before them, the evaluation of the epoch before
+    assert [len(set(step)) for step in seen] == [1] * 6
+    assert [len(step) for step in seen] == [evaluations] * 6
+    assert len({step[0] for step in seen}) == 6
+
+
 def test_rates_follow_their_schedules() -> None:
     method = replace(DARTS, weight_optimizer=SGD(lr=Cosine(0.4, 0.1)), logit_optimizer=Adam(lr=Cosine(0.2)))
     found = search(method, epochs=4)
@@ -312,6 +350,11 @@ def test_logits_are_frozen_bit_for_bit_during_warm_up() -> None:
     assert found.logits[0] == found.logits[1] == found.logits[2]
     assert found.logits[2] != found.logits[3]
     assert found.logits[3] != found.logits[4]
+
+
+def test_a_warm_up_as_long_as_the_search_is_refused() -> None:
+    with pytest.raises(InputError, match=r"freeze the logits in all 4 epochs"):
+        search(replace(DARTS, stages=(FreezeLogits(epochs=4),)), epochs=4)
 
 
 def test_records_are_plain_values_and_agree_with_each_other() -> None:

@@ -11,9 +11,8 @@ from oche.architecture import Architecture
 from oche.data.options import KNOWN, PATHS
 from oche.methods import METHODS
 from oche.report.drawing import draw
-from oche.run_directory import read_json
+from oche.run_directory import read_json, read_space
 from oche.spaces.registry import SPACES, known_architectures, space
-from oche.spaces.space import Space
 
 
 def show_run(run: str) -> None:
@@ -31,8 +30,7 @@ def show_run(run: str) -> None:
     if not (path / "architecture.json").exists():
         console.print("no architecture yet: the search is running, or it was interrupted")
         return
-    searched = Space.from_json((path / "space.json").read_text(encoding="utf-8"))
-    print(draw(searched, Architecture.load(path / "architecture.json")))
+    print(draw(read_space(path), Architecture.load(path / "architecture.json")))
     if not (path / "result.json").exists():
         console.print("no result yet: the run is going on, or it was interrupted")
         return

@@ -52,8 +52,9 @@ class TrainingProtocol:
     validation: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise InputError(f"training needs epochs >= 1, but got epochs={self.epochs}")
+        for name, least in (("epochs", 1), ("batch", 1), ("cutout", 0), ("auxiliary", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"training needs {name} >= {least}, but got {name}={getattr(self, name)}")
         for name in ("drop_path", "label_smoothing", "validation"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"0 <= {name} < 1 must hold, but got {name}={getattr(self, name)}")

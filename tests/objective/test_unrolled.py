@@ -170,6 +170,29 @@ def test_real_optimizer_steps_confirm_the_unrolled_gradient(momentum: float, dec
             assert value == pytest.approx(difference, abs=1e-4 * s.scale)
 
 
+class Watched(Net):
+    """Notes where the training loss is evaluated."""
+
+    def __init__(self) -> None:
+        self.places: list[list[Tensor]] = []
+
+    def train(self, weights: Sequence[Tensor], mixture: Mixture, batch: Batch) -> Tensor:
+        self.places.append([w.detach() for w in weights])
+        return super().train(weights, mixture, batch)
+
+
+@pytest.mark.parametrize("radius", [0.01, 1.0])
+def test_the_finite_difference_has_the_stated_radius(radius: float) -> None:
+    s, watched = setting(0.9, 0.1, 2), Watched()
+    Unrolled(radius=radius).gradient(watched, s.point)
+    here, *sides = (torch.cat([w.flatten() for w in place]) for place in watched.places)
+    assert torch.equal(here, torch.cat([w.flatten() for w in s.point.weights]))
+    assert len(sides) == 2
+    for side in sides:
+        assert (side - here).norm().item() == pytest.approx(radius, rel=1e-9)
+    torch.testing.assert_close((sides[0] + sides[1]) / 2, here)
+
+
 def test_first_order_is_the_gradient_of_the_validation_loss() -> None:
     s = setting(0.9, 0.1, 2)
     a = {key: x.detach().requires_grad_() for key, x in s.point.mixture.items()}

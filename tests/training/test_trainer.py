@@ -195,6 +195,15 @@ def test_the_auxiliary_head_adds_its_weighted_loss(weight: float) -> None:
     assert found.parameters == sum(p.numel() for p in s.network(s.sample(Random(0)), task, PROTOCOL.stack).parameters())
 
 
+def test_a_model_in_evaluation_mode_is_trained_in_training_mode() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).eval()
+    loader = batches(2)
+    run(model, feed(loader), replace(PROTOCOL, epochs=1))
+    assert model[0].num_batches_tracked == len(loader)
+    mean = 0.9 * 0.1 * loader[0][0].mean(0) + 0.1 * loader[1][0].mean(0)
+    torch.testing.assert_close(model[0].running_mean, mean)
+
+
 def test_the_training_loss_is_minimized_and_the_other_one_reported() -> None:
     loader = batches(1)
     double = run(

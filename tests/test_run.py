@@ -1,0 +1,101 @@
+"""Run directories: the network that is delivered is the network that was scored."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+import oche
+from oche.cli import main
+from oche.data.load import load
+from oche.data.options import DataOptions
+from oche.data.prepare import Normalize
+from oche.errors import InputError
+from oche.metrics import ACCURACY, Meter
+from oche.report.console import PlainLines, ProgressBar, progress
+from oche.report.drawing import draw
+from oche.run import find_architecture
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "run"
+    sizes = ["--train.cells", "3", "--train.channels", "4", "--train.epochs", "1", "--train.auxiliary", "0.4"]
+    command = ["train", "darts-v1", "--data.limit", "256", *sizes, "--threads", "1", "--run", str(directory)]
+    assert main(command) == 0
+    return directory
+
+
+def test_the_delivered_network_scores_what_the_run_says(run):
+    network = oche.load_network(run)
+    saved = torch.load(run / "network.pt", weights_only=True)
+    digits = load("digits", DataOptions(limit=256))
+    images = Normalize(tuple(saved["mean"]), tuple(saved["std"]))(digits.test.read(torch.arange(len(digits.test))))
+    with torch.no_grad():
+        right = (network(images).argmax(1) == digits.test.labels).float().mean().item()
+    assert not network.training
+    assert right == pytest.approx(json.loads((run / "result.json").read_text())["network"]["test"]["accuracy"])
+    assert saved["classes"] == list(digits.classes)
+
+
+def test_the_auxiliary_head_is_not_delivered(run):
+    network = oche.load_network(run)
+    result = json.loads((run / "result.json").read_text())
+    assert network.auxiliary is None
+    assert sum(p.numel() for p in network.parameters()) == result["network"]["parameters"]
+
+
+def test_a_broken_network_file_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match=r"network\.pt"):
+        oche.load_network(tmp_path)
+    saved = (run / "network.pt").read_bytes()
+    for content in (saved[:1000], b"garbage"):
+        (tmp_path / "network.pt").write_bytes(content)
+        with pytest.raises(InputError, match=r"network\.pt"):
+            oche.load_network(tmp_path)
+    torch.save(torch.load(run / "network.pt", weights_only=True) | {"format": 99}, tmp_path / "network.pt")
+    with pytest.raises(InputError, match=r"format 99"):
+        oche.load_network(tmp_path)
+
+
+def test_an_architecture_is_found_by_name_run_and_file(run):
+    known = find_architecture("darts-v1")
+    assert known[1] == oche.space("darts")
+    assert find_architecture(str(run)) == known
+    assert find_architecture(str(run / "architecture.json")) == known
+
+
+def test_a_drawing_names_every_kept_edge():
+    space = oche.space("darts")
+    lines = draw(space, oche.known_architectures()["darts-v2"].architecture).splitlines()
+    assert lines.count("normal cell") == lines.count("reduction cell") == 1
+    assert len(lines) == 2 + 2 * 8
+    assert lines[1].split() == ["node", "0", "◀──", "sep_conv_3x3", "──", "cell", "k-2"]
+    assert lines[8].split() == ["◀──", "dil_conv_3x3", "──", "node", "0"]
+    assert len({line.index("◀") for line in lines if "◀" in line}) == 1
+    assert len({max(i for i, c in enumerate(line) if c == "─") for line in lines if "◀" in line}) == 1
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, ProgressBar), (False, PlainLines)])
+def test_progress_suits_the_output(terminal, kind):
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, width=200)
+    listener = progress(console)
+    assert isinstance(listener, kind)
+    meter = Meter(ACCURACY)
+    scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    meter.add(torch.tensor(0.5), scores, torch.tensor([0, 0]))
+    listener.start("search", 2, 3)
+    for epoch in range(2):
+        for step in range(3):
+            listener.step(epoch, step, meter)
+        listener.epoch({"epoch": epoch + 1, "seconds": 1.0, "train_accuracy": 0.5, "valid_accuracy": 0.25})
+    listener.finish()
+    shown = output.getvalue()
+    assert "search" in shown
+    assert "train accuracy 50.0%" in shown
+    assert "valid accuracy 25.0%" in shown
+    assert "2/2" in shown
