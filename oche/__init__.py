@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from oche.api import search as search
     from oche.api import train as train
     from oche.architecture import Architecture as Architecture
+    from oche.data.augment import Augment as Augment
+    from oche.data.dataset import Dataset as Dataset
+    from oche.data.dataset import Part as Part
     from oche.data.load import load as load
+    from oche.data.options import DataOptions as DataOptions
+    from oche.data.prepare import Normalize as Normalize
     from oche.errors import InputError as InputError
     from oche.methods import Method as Method
     from oche.metrics import Metric as Metric
@@ -21,7 +26,11 @@ if TYPE_CHECKING:
     from oche.nn.choice import InputChoice as InputChoice
     from oche.nn.choice import ValueChoice as ValueChoice
     from oche.nn.network import Stack as Stack
+    from oche.optim import SGD as SGD
+    from oche.optim import Adam as Adam
+    from oche.optim import AdamW as AdamW
     from oche.run import load_network as load_network
+    from oche.schedule import Cosine as Cosine
     from oche.spaces.registry import known_architectures as known_architectures
     from oche.spaces.registry import space as space
     from oche.spaces.space import Space as Space
@@ -32,6 +41,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Cosine": "oche.schedule",
+    "AdamW": "oche.optim",
+    "Adam": "oche.optim",
+    "SGD": "oche.optim",
+    "Normalize": "oche.data.prepare",
+    "Augment": "oche.data.augment",
+    "Part": "oche.data.dataset",
+    "Dataset": "oche.data.dataset",
+    "DataOptions": "oche.data.options",
     "Architecture": "oche.architecture",
     "Choice": "oche.nn.choice",
     "ImageTask": "oche.task",

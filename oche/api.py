@@ -21,11 +21,11 @@ from oche.listener import Listener
 from oche.loop import Found, SearchData, run_search
 from oche.methods import Method
 from oche.methods import method as named_method
-from oche.metrics import ACCURACY, Metric
+from oche.metrics import ACCURACY, Loss, Metric
 from oche.nn.network import CellNetwork, Stack
 from oche.nn.supernet import Supernet, logits
-from oche.objective.problem import Loss
-from oche.presets import PRESETS, default_preset
+from oche.presets import default_preset
+from oche.presets import preset as named_preset
 from oche.probe.verdict import Verdict
 from oche.randomness import derive, frozen
 from oche.schedule import Constant, Scaled
@@ -79,6 +79,8 @@ def search(
     epochs: int | None = None,
     batch: int | None = None,
     logit_lr: float | None = None,
+    preset: str | None = None,
+    validation: float | None = None,
     time_limit: float | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -87,7 +89,8 @@ def search(
     """Search an architecture.
 
     Args:
-        space: a space's name, a `Space`, or any module with choices inside.
+        space: a space's name (the supernet then has the preset's size), a `Space` (its own size), or any module with
+            choices inside.
         data: a data set's name or path, or a `Dataset`; only its training images are used.
         method: a method's name, or a `Method`.
         train: instead of `data`: batches (inputs, targets) for the weights.
@@ -95,28 +98,36 @@ def search(
         loss: `(output, target)` to a scalar; None: cross-entropy.
         metrics: numbers to report by name; None: accuracy where the loss is the default one.
         task: with own loaders and a cell space: the shapes of input and output.
-        epochs: of the search; None: 8 on a CPU, 25 elsewhere.
+        epochs: of the search; None: the preset's.
         batch: images per step, with `data`; None: the method's own.
         logit_lr: constant rate of the logits; None: the method's own times the ratio of the paper's number of steps
             to this search's (at least 1, at most 100), so that the logits can travel as far.
+        preset: `tiny`, `small` or `paper`; None: `tiny` on a CPU, `small` elsewhere.
+        validation: with `data`, the share of the training images that a later training holds out to choose its best
+            epoch, and that the search therefore leaves alone; None: that of the preset's training protocol.
         time_limit: seconds after which the search ends with its current selection.
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
         listeners: who watches.
 
     Raises:
-        InputError: something given cannot be used; nothing has been trained then.
+        InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
     """
     deadline, device = Deadline(time_limit), resolve_device(device)
     chosen = named_method(method) if isinstance(method, str) else method
-    sizes = PRESETS[default_preset(device)]
+    sizes = named_preset(preset or default_preset(device))
     epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
     batch = _positive("batch", batch, chosen.batch)
     if data is not None:
         _either(train, valid)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
-        source, task = search_feed(dataset, batch, seed, device), dataset.task
+        held_out = named_protocol(sizes.protocol).validation if validation is None else validation
+        source, task = search_feed(dataset, batch, seed, device, held_out), dataset.task
     elif train is not None and valid is not None:
+        if train is valid:
+            raise InputError(
+                "the logits need other samples than the weights, but train and valid are one loader; split the data"
+            )
         own = IterableBatches(valid, device, derive(seed, "valid"))
         source = SearchData(train=IterableBatches(train, device, derive(seed, "train")), valid=own, evaluation=own)
     else:
@@ -188,11 +199,11 @@ def train(
         job: what listeners call it.
 
     Raises:
-        InputError: something given cannot be used; nothing has been trained then.
+        InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
     """
     deadline, device = Deadline(time_limit), resolve_device(device)
     if protocol is None:
-        protocol = PRESETS[default_preset(device)].protocol
+        protocol = named_preset(default_preset(device)).protocol
     rules = named_protocol(protocol) if isinstance(protocol, str) else protocol
     if data is not None:
         _either(train, valid, test)
@@ -219,19 +230,20 @@ def train(
     network = model.to(device)
     if metrics is None:
         metrics = ACCURACY if loss is None else {}
-    with frozen(derive(seed, "training"), device):
-        return run_training(
-            network,
-            network.with_auxiliary if isinstance(network, CellNetwork) else lambda x: (network(x), None),
-            rules,
-            data=source,
-            train_loss=train_loss,
-            loss=loss or F.cross_entropy,
-            metrics=metrics,
-            deadline=deadline,
-            listeners=listeners,
-            job=job,
-        )
+    return run_training(
+        network,
+        network.with_auxiliary if isinstance(network, CellNetwork) else lambda x: (network(x), None),
+        rules,
+        data=source,
+        train_loss=train_loss,
+        loss=loss or F.cross_entropy,
+        metrics=metrics,
+        seed=derive(seed, "training"),
+        device=device,
+        deadline=deadline,
+        listeners=listeners,
+        job=job,
+    )
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -281,6 +293,8 @@ def _either(*loaders: Loader | None) -> None:
 
 def _with_logit_rate(method: Method, rate: float | None, steps: int) -> Method:
     """The method with a given rate of its logits, or with its own raised as a shorter search needs it."""
+    if rate is not None and not rate >= 0:
+        raise InputError(f"the rate of the logits must be 0 or more, but got logit_lr={rate}")
     own = method.logit_optimizer
     scale = min(max(method.steps / steps, 1.0), LARGEST_SCALE)
     return replace(method, logit_optimizer=own.at_rate(Scaled(own.lr, scale) if rate is None else Constant(rate)))

@@ -34,11 +34,6 @@ class Deadline:
         return time.monotonic() - self.start
 
     @property
-    def remaining(self) -> float | None:
-        """Seconds left, at least 0; None without a limit."""
-        return None if self.seconds is None else max(self.seconds - self.elapsed, 0.0)
-
-    @property
     def passed(self) -> bool:
         """Whether the time is up."""
         return self.spent >= 1

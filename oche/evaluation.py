@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from oche.metrics import Meter, Metric
-from oche.objective.problem import Loss
+from oche.metrics import Loss, Meter, Metric
 
 
 @torch.no_grad()
@@ -20,7 +19,7 @@ def evaluate(
     loss: Loss,
     metrics: Mapping[str, Metric],
 ) -> dict[str, float]:
-    """Means by name (`loss` among them), with `model` in evaluation mode; its mode is restored.
+    """Means by name (`loss` among them), with `model` in evaluation mode; the modes of its modules are restored.
 
     Args:
         model: the module whose mode matters.
@@ -29,7 +28,7 @@ def evaluate(
         loss: the loss of a batch.
         metrics: further numbers by name.
     """
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     meter = Meter(metrics)
     try:
@@ -37,5 +36,6 @@ def evaluate(
             output = forward(x)
             meter.add(loss(output, y), output, y)
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     return meter.means()

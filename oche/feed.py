@@ -13,7 +13,7 @@ from oche.data.augment import Augment
 from oche.data.batches import Batches, batches
 from oche.data.dataset import Dataset, Part
 from oche.data.prepare import Normalize
-from oche.data.split import holdout, search_parts
+from oche.data.split import holdout, search_halves
 from oche.loop import SearchData
 from oche.randomness import derive
 from oche.training.protocol import TrainingProtocol
@@ -61,13 +61,20 @@ class _Feeder:
         )
 
 
-def search_feed(dataset: Dataset, batch: int, seed: int, device: torch.device) -> SearchData:
-    """Split the training images into halves that share no image.
+def search_feed(dataset: Dataset, batch: int, seed: int, device: torch.device, validation: float) -> SearchData:
+    """Batches of the two halves of a search.
+
+    Args:
+        dataset: its training images are used.
+        batch: images per step.
+        seed: decides the halves, the order and the augmentation.
+        device: where the batches go.
+        validation: the share of the training images that the training after the search holds out.
 
     Raises:
         InputError: a class would be missing from a half, or the batch is larger than a half.
     """
-    first, second = search_parts(dataset, seed=seed)
+    first, second = search_halves(dataset, validation, seed)
     feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
     return SearchData(
         train=feeder.shuffled(first, "train", dataset.augment),
@@ -77,15 +84,12 @@ def search_feed(dataset: Dataset, batch: int, seed: int, device: torch.device) -
 
 
 def training_feed(dataset: Dataset, protocol: TrainingProtocol, seed: int, device: torch.device) -> TrainingData:
-    """Split the validation part off the training images, as the protocol says; the test part is the data set's.
+    """Batches of the training, validation and test parts, as the protocol says.
 
     Raises:
         InputError: a class would be missing from a part, or the batch is larger than the training part.
     """
-    if protocol.validation:
-        first, second = holdout(dataset, protocol.validation, seed)
-    else:
-        first, second = dataset.train, None
+    first, second = holdout(dataset, protocol.validation, seed)
     feeder = _Feeder(dataset, Normalize.of(first), protocol.batch, seed, device)
     return TrainingData(
         train=feeder.shuffled(first, "train", replace(dataset.augment, cutout=protocol.cutout)),

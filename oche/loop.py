@@ -20,16 +20,16 @@ from torch import Tensor, nn
 
 from oche.architecture import Architecture
 from oche.clock import Deadline
-from oche.data.batches import Batches
+from oche.data.batches import Batch, Batches
 from oche.domain import Domain
 from oche.errors import InputError
 from oche.evaluation import evaluate
 from oche.listener import Listener, Listeners
 from oche.methods import Method
-from oche.metrics import Meter, Metric
+from oche.metrics import Loss, Meter, Metric
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
-from oche.objective.base import Batch, Point
-from oche.objective.problem import Loss, SupernetProblem
+from oche.objective.base import Point
+from oche.objective.problem import SupernetProblem
 from oche.optim import set_rate
 from oche.probe.entropy import entropy, entropy_by_kind
 from oche.probe.verdict import LogitTable, Verdict, judge
@@ -83,6 +83,9 @@ class SearchStep:
         method: a part on each axis.
         loss: the loss of a batch.
         device: where the supernet lives.
+
+    Raises:
+        InputError: the method's parts do not fit together.
     """
 
     def __init__(self, supernet: Supernet, method: Method, loss: Loss, device: torch.device) -> None:
@@ -90,6 +93,7 @@ class SearchStep:
         self._weights = weights(supernet)
         self._weight_optimizer = method.weight_optimizer.build(self._weights)
         self._logit_optimizer = method.logit_optimizer.build(logits(supernet).values())
+        method.objective.check(self._weight_optimizer)
 
     def set_rates(self, fraction: float) -> dict[str, float]:
         """Set both learning rates for the finished fraction of the epochs, and return them by name."""
@@ -102,7 +106,7 @@ class SearchStep:
     def __call__(
         self, train_batch: Batch, valid_batch: Batch, *, seed: int, move_logits: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Update the logits, then the weights.
+        """Update the logits, then the weights (or in the other order, if the method says so).
 
         Args:
             train_batch: of the training half.
@@ -114,9 +118,12 @@ class SearchStep:
             Loss and output of the training batch, before the weights moved.
         """
         problem = SupernetProblem(self._supernet, self._loss, seed, self._device)
-        if move_logits:
+        if move_logits and self._method.logits_first:
             self._move_logits(problem, train_batch, valid_batch)
-        return self._move_weights(problem, train_batch)
+        before = self._move_weights(problem, train_batch)
+        if move_logits and not self._method.logits_first:
+            self._move_logits(problem, train_batch, valid_batch)
+        return before
 
     def _move_logits(self, problem: SupernetProblem, train_batch: Batch, valid_batch: Batch) -> None:
         """No gradient of the weights is kept, and no running statistic moves."""
@@ -131,7 +138,13 @@ class SearchStep:
         )
         gradient = self._method.objective.gradient(problem, point)
         # The one vector-Jacobian product from the mixing weights to the logits.
-        pulled = torch.autograd.grad(list(mixture.values()), list(values.values()), [gradient[key] for key in mixture])
+        pulled = torch.autograd.grad(
+            list(mixture.values()),
+            list(values.values()),
+            [gradient[key] for key in mixture],
+            allow_unused=True,
+            materialize_grads=True,
+        )
         for value, g in zip(values.values(), pulled, strict=True):
             value.grad = g
         self._logit_optimizer.step()
@@ -211,7 +224,9 @@ def run_search(
     history, records = [_table(supernet)], list[dict[str, Any]]()
     entropies = [entropy(mean_mixture())]
     steps, stopped = 0, None
-    supernet.train()
+    if not supernet.body.training:
+        supernet.train()
+    good = _snapshot(supernet)
     with watching.job("search", epochs, steps_per_epoch):
         for epoch in range(epochs):
             plan = _plan(method, epoch, epochs)
@@ -234,9 +249,10 @@ def run_search(
                     raise InputError(
                         f"{stopped}, so there is nothing to select; use a smaller rate or check the data's scale"
                     )
-                break  # the selection of the epoch before stands
+                supernet.load_state_dict(good)  # the selection of the epoch before stands, and its supernet
+                break
 
-            architecture = select()
+            architecture, good = select(), _snapshot(supernet)
             history.append(table)
             entropies.append(entropy(mean_mixture()))
             record = {"phase": "search", "epoch": epoch + 1, "steps": steps, "seconds": deadline.elapsed, **rates}
@@ -250,6 +266,8 @@ def run_search(
             if stopped is not None:
                 break
 
+    for parameter in supernet.parameters():
+        parameter.grad = None
     shown = f"valid_{next(iter(metrics), 'loss')}"
     validation = next((record[shown] for record in reversed(records) if shown in record), None)
     verdict = judge(
@@ -282,6 +300,10 @@ def _pairs(data: SearchData, epoch: int) -> Iterator[tuple[Batch, Batch]]:
     rounds = -(-len(data.train) // len(data.valid))
     valid = (batch for r in range(rounds) for batch in data.valid.epoch(epoch * rounds + r))
     return zip(data.train.epoch(epoch), valid, strict=False)
+
+
+def _snapshot(supernet: Supernet) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in supernet.state_dict().items()}
 
 
 def _table(supernet: Supernet) -> dict[str, list[float]]:

@@ -35,6 +35,7 @@ class Method:
         logit_optimizer: for the logits.
         logit_std: standard deviation of the initial logits.
         clip: largest norm of the gradient of the weights.
+        logits_first: whether a step moves the logits before the weights, as the public DARTS code does.
         epochs: of the paper's search.
         batch: of the paper's search.
     """
@@ -50,6 +51,7 @@ class Method:
     logit_optimizer: OptimizerSettings = Adam()
     logit_std: float = 1e-3
     clip: float = 5.0
+    logits_first: bool = True
     epochs: int = 50
     batch: int = 64
 

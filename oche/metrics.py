@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+Loss: TypeAlias = Callable[[Any, Any], Tensor]
+"""`(output, target)` to a scalar."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Meter:
         n = len(target)
         values = {"loss": loss} | {name: metric.function(output, target) for name, metric in self._metrics.items()}
         for name, value in values.items():
-            value = value.detach().double() * n
+            value = torch.as_tensor(value).detach().double() * n
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._count += n
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from oche.errors import unknown
 from oche.nn.network import Stack
 
 
@@ -29,6 +30,17 @@ PRESETS = {
     "small": Preset(supernet=None, epochs=25, protocol="small"),
     "paper": Preset(supernet=None, epochs=None, protocol="darts-cifar"),
 }
+
+
+def preset(name: str) -> Preset:
+    """A preset by name.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return PRESETS[name]
 
 
 def default_preset(device: torch.device) -> str:

@@ -30,7 +30,10 @@ def frozen(seed: int, device: torch.device) -> Iterator[None]:
     Two evaluations under the same seed see the same drop-path, dropout and mixture draws: finite differences over
     two different draws would measure noise.
     """
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:  # this device only: torch.manual_seed would reset the others, which are not restored
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

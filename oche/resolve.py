@@ -9,7 +9,7 @@ import torch
 from oche.config import CommonOptions, SpaceOptions, TrainOptions
 from oche.nn.network import Stack
 from oche.optim import SGD, AdamW, OptimizerSettings
-from oche.presets import PRESETS, Preset, default_preset
+from oche.presets import Preset, default_preset, preset
 from oche.schedule import Cosine
 from oche.spaces.registry import space
 from oche.spaces.space import Space
@@ -20,27 +20,29 @@ OPTIMIZERS: dict[str, OptimizerSettings] = {"sgd": SGD(lr=Cosine(0.05)), "adamw"
 
 def resolve_preset(options: CommonOptions, device: torch.device) -> Preset:
     """The preset asked for, or the one that suits the device."""
-    return PRESETS[options.preset or default_preset(device)]
+    return preset(options.preset or default_preset(device))
 
 
-def resolve_space(options: SpaceOptions, preset: Preset) -> Space:
+def resolve_space(options: SpaceOptions, sizes: Preset) -> Space:
     """The named space with the size of its supernet.
 
     Raises:
         InputError: an unknown name, or a size that cannot be.
     """
     named = space(options.name, nodes=options.nodes)
-    return named.replace(supernet_stack=_resize(preset.supernet or named.supernet_stack, options))
+    return named.replace(supernet_stack=_resize(sizes.supernet or named.supernet_stack, options))
 
 
-def resolve_protocol(options: TrainOptions, preset: Preset) -> TrainingProtocol:
+def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
     """The named training protocol with the options' changes.
 
     Raises:
         InputError: an unknown name, or a number out of its range.
     """
-    rules = protocol(options.name or preset.protocol)
-    optimizer = rules.optimizer if options.optimizer is None else OPTIMIZERS[options.optimizer]
+    rules = protocol(options.name or sizes.protocol)
+    optimizer = rules.optimizer
+    if options.optimizer is not None and type(optimizer) is not type(OPTIMIZERS[options.optimizer]):
+        optimizer = OPTIMIZERS[options.optimizer]
     if options.lr is not None:
         optimizer = optimizer.at_rate(Cosine(options.lr))
     same_name = (

@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from oche import api
 from oche.architecture import Architecture
 from oche.config import CommonOptions, NamedData, RunCommand, SearchCommand, TrainCommand
 from oche.data.dataset import Dataset
 from oche.data.load import load
+from oche.data.prepare import Normalize
 from oche.errors import InputError
 from oche.feed import search_feed, training_feed
 from oche.listener import Listener
@@ -29,12 +31,12 @@ from oche.randomness import derive
 from oche.report.console import progress
 from oche.report.drawing import draw
 from oche.resolve import resolve_preset, resolve_protocol, resolve_space
-from oche.run_directory import RunDirectory, read_space
+from oche.run_directory import RunDirectory, described, read_space
 from oche.spaces.registry import known_architectures
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
 from oche.task import ImageTask
-from oche.training.protocol import TrainingProtocol
+from oche.training.protocol import TrainingProtocol, protocol
 from oche.training.trainer import Trained
 
 SEARCH_SHARE = 0.5
@@ -60,31 +62,24 @@ def run(options: RunCommand) -> Trained:
     rules = resolve_protocol(options.train, job.preset)
     count = options.baseline.count if options.baseline else 0
     job.load(options.data)
-    job.check_search(space, options.search.batch or chosen.batch)
+    job.check_search(space, options.search.batch or chosen.batch, rules.validation)
     job.check_training(rules)
     _check_kinds(space, rules, job.dataset.task)
-    job.open(chosen.name, "run")
-    found = _search(job, options, chosen, space, SEARCH_SHARE)
+    job.open(chosen.name, "run", space=space, protocol=rules)
+    found = _search(job, options, chosen, space, rules.validation, SEARCH_SHARE)
 
     rivals = [space.sample(Random(derive(options.seed, "baseline", i))) for i in range(count)]
-    networks = [("train", found.architecture), *((f"random {i + 1}", a) for i, a in enumerate(rivals))]
+    network = _train(job, "train", found.architecture, space, rules, job.share(TRAINING_SHARE / (count + 1)))
+    _save_network(job, found.architecture, space, rules.stack, network)
+    job.add_result("network", _scores(network))
     trained = []
-    for left, (name, architecture) in zip(range(len(networks), 0, -1), networks, strict=True):
-        trained.append(_train(job, name, architecture, space, rules, job.share(TRAINING_SHARE / left)))
-        if name == "train":
-            _save_network(job, architecture, space, rules.stack, trained[0])
-    result = {
-        "verdict": str(found.verdict),
-        "search": asdict(found.verdict) | {"steps": found.found.steps, "seconds": found.found.seconds},
-        "network": _scores(trained[0]),
-        "random": [{"architecture": dict(a.items)} | _scores(t) for a, t in zip(rivals, trained[1:], strict=True)],
-    }
-    job.directory.write_json("result.json", result)
-    job.say(f"wrote {job.directory.path}")
-    if rivals:
-        job.say(_comparison([t.test["accuracy"] for t in trained]))
-    job.say(f"test accuracy {100 * trained[0].test['accuracy']:.2f} %")
-    return trained[0]
+    for i, rival in enumerate(rivals):
+        trained.append(_train(job, f"random {i + 1}", rival, space, rules, job.share(TRAINING_SHARE / (count - i))))
+        scores = [{"architecture": dict(a.items)} | _scores(t) for a, t in zip(rivals, trained, strict=False)]
+        job.add_result("random", scores)
+    if trained:
+        job.say(_comparison(network, trained))
+    return _finish(job, network)
 
 
 def search(options: SearchCommand) -> api.SearchResult:
@@ -95,12 +90,11 @@ def search(options: SearchCommand) -> api.SearchResult:
     """
     job, chosen = _Job(options), method(options.method)
     space = resolve_space(options.space, job.preset)
+    validation = protocol(job.preset.protocol).validation
     job.load(options.data)
-    job.check_search(space, options.search.batch or chosen.batch)
-    job.open(chosen.name, "search")
-    found = _search(job, options, chosen, space, 1.0)
-    facts = asdict(found.verdict) | {"steps": found.found.steps, "seconds": found.found.seconds}
-    job.directory.write_json("result.json", {"verdict": str(found.verdict), "search": facts})
+    job.check_search(space, options.search.batch or chosen.batch, validation)
+    job.open(chosen.name, "search", space=space)
+    found = _search(job, options, chosen, space, validation, 1.0)
     job.say(f"wrote {job.directory.path}")
     return found
 
@@ -117,15 +111,12 @@ def train(architecture: str, options: TrainCommand) -> Trained:
     job.load(options.data)
     job.check_training(rules)
     space.network(chosen, job.dataset.task, rules.stack)  # refuses what does not fit before a directory is made
-    job.open(chosen.space, "train")
-    job.directory.write_text("space.json", space.to_json())
+    job.open(chosen.space, "train", space=space, protocol=rules)
     _write_architecture(job, space, chosen)
-    trained = _train(job, "train", chosen, space, rules, job.share(TRAINING_SHARE))
-    _save_network(job, chosen, space, rules.stack, trained)
-    job.directory.write_json("result.json", {"network": _scores(trained)})
-    job.say(f"wrote {job.directory.path}")
-    job.say(f"test accuracy {100 * trained.test['accuracy']:.2f} %")
-    return trained
+    network = _train(job, "train", chosen, space, rules, job.share(TRAINING_SHARE))
+    _save_network(job, chosen, space, rules.stack, network)
+    job.add_result("network", _scores(network))
+    return _finish(job, network)
 
 
 def find_architecture(text: str) -> tuple[Architecture, Space]:
@@ -146,8 +137,30 @@ def find_architecture(text: str) -> tuple[Architecture, Space]:
     return architecture, named_space(architecture.space)
 
 
-def load_network(run: str | Path, device: str | torch.device = "cpu") -> CellNetwork:
-    """The trained network of a run, in evaluation mode, ready for normalized images.
+class PixelNetwork(nn.Module):
+    """A trained network behind its normalization: raw pixels to class scores.
+
+    Attributes:
+        classes: names of the classes, in the order of the scores.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: CellNetwork, normalize: Normalize, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = tuple(classes)
+        self.register_buffer("mean", torch.tensor(normalize.mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(normalize.std)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`N x C x H x W`, in the units of the training images (0 to 255 for uint8), to `N x classes`."""
+        return self.network((images.float() - self.mean) / self.std)  # type: ignore[no-any-return]
+
+
+def load_network(run: str | Path, device: str | torch.device = "cpu") -> PixelNetwork:
+    """The trained network of a run, in evaluation mode.
 
     Raises:
         InputError: the run has no readable network.
@@ -155,16 +168,16 @@ def load_network(run: str | Path, device: str | torch.device = "cpu") -> CellNet
     path = Path(run) / "network.pt"
     try:
         saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        space = Space.from_json(saved["space"])
         if saved["format"] != NETWORK_FORMAT:
             raise InputError(f"it has format {saved['format']!r}, but this oche reads format {NETWORK_FORMAT}")
-        network = space.network(
+        network = Space.from_json(saved["space"]).network(
             Architecture.from_json(saved["architecture"]), ImageTask(**saved["task"]), Stack(**saved["stack"])
         )
         network.load_state_dict(saved["weights"])
-    except (OSError, RuntimeError, KeyError, EOFError, UnpicklingError, InputError) as error:
+        normalize = Normalize(tuple(saved["mean"]), tuple(saved["std"]))
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, UnpicklingError, InputError) as error:
         raise InputError(f"cannot read a network from {str(path)!r}: {error}") from None
-    return network.to(device).eval()
+    return PixelNetwork(network, normalize, saved["classes"]).to(device).eval()
 
 
 class _Job:
@@ -175,6 +188,7 @@ class _Job:
 
     def __init__(self, options: CommonOptions) -> None:
         self.options = options
+        self._result: dict[str, Any] = {}
         self._start = time.monotonic()
         if options.threads is not None:
             if options.threads < 1:
@@ -190,15 +204,21 @@ class _Job:
         for note in self.dataset.notes:
             self.say(note)
 
-    def open(self, name: str, command: str) -> None:
-        """Make the run directory and write down what is about to be run."""
+    def open(self, name: str, command: str, **resolved: object) -> None:
+        """Make the run directory and write down what is about to be run, and with which parts."""
         self.directory = RunDirectory(self.options.run, name)
         self.directory.write_start(self.options, self.dataset, self.device, command)
+        self.directory.write_json("resolved.json", described({"augment": self.dataset.augment, **resolved}))
 
-    def check_search(self, space: Space, batch: int) -> None:
+    def add_result(self, name: str, value: Any) -> None:
+        """Write a finished piece down at once, so that what comes after it cannot lose it."""
+        self._result[name] = value
+        self.directory.write_json("result.json", self._result)
+
+    def check_search(self, space: Space, batch: int, validation: float) -> None:
         """Refuse a search that could not start, before a directory is made."""
         space.supernet_stack.kinds(self.dataset.task)
-        search_feed(self.dataset, batch, self.options.seed, torch.device("cpu"))
+        search_feed(self.dataset, batch, self.options.seed, torch.device("cpu"), validation)
 
     def check_training(self, rules: TrainingProtocol) -> None:
         """Refuse a training that could not start, before a search spends time."""
@@ -232,7 +252,9 @@ def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None
             )
 
 
-def _search(job: _Job, options: SearchCommand, chosen: Method, space: Space, share: float) -> api.SearchResult:
+def _search(
+    job: _Job, options: SearchCommand, chosen: Method, space: Space, validation: float, share: float
+) -> api.SearchResult:
     """Search, tell what came out, and write it down."""
     found = api.search(
         space,
@@ -241,13 +263,16 @@ def _search(job: _Job, options: SearchCommand, chosen: Method, space: Space, sha
         epochs=options.search.epochs or job.preset.epochs or chosen.epochs,
         batch=options.search.batch,
         logit_lr=options.search.logit_lr,
+        validation=validation,
         time_limit=job.share(share),
         seed=options.seed,
         device=job.device,
         listeners=job.listeners,
     )
-    job.directory.write_text("space.json", space.to_json())
     _write_architecture(job, space, found.architecture)
+    facts = {"steps": found.found.steps, "seconds": found.found.seconds, "stopped": found.found.stopped}
+    job.add_result("search", facts | {"verdict": str(found.verdict), **asdict(found.verdict)})
+    job.directory.write_json("method.json", described(found.method))
     if found.found.stopped:
         job.say(f"search stopped: {found.found.stopped}")
     rate = found.method.logit_optimizer.lr.at(0)
@@ -281,7 +306,14 @@ def _train(
     return trained
 
 
+def _finish(job: _Job, network: Trained) -> Trained:
+    job.say(f"wrote {job.directory.path}")
+    job.say(f"test accuracy {100 * network.test['accuracy']:.2f} %")
+    return network
+
+
 def _write_architecture(job: _Job, space: Space, architecture: Architecture) -> None:
+    job.directory.write_text("space.json", space.to_json())
     job.directory.write_text("architecture.json", architecture.to_json() + "\n")
     job.directory.write_text("architecture.txt", draw(space, architecture) + "\n")
 
@@ -318,12 +350,16 @@ def _scores(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _comparison(accuracies: Sequence[float]) -> str:
+def _comparison(network: Trained, rivals: Sequence[Trained]) -> str:
     """The found architecture beside the random ones, with their mean and spread."""
-    rivals = [100 * a for a in accuracies[1:]]
-    spread = f" +- {stdev(rivals):.2f} (standard deviation)" if len(rivals) > 1 else ""
-    each = ", ".join(f"{a:.2f}" for a in rivals)
-    return (
-        f"random architectures, same training: mean {mean(rivals):.2f} %{spread}, n={len(rivals)}: {each}\n"
-        f"found architecture: {100 * accuracies[0]:.2f} %"
-    )
+    accuracies = [100 * t.test["accuracy"] for t in rivals]
+    spread = f" +- {stdev(accuracies):.2f} (standard deviation)" if len(rivals) > 1 else ""
+    each = ", ".join(f"{a:.2f}" for a in accuracies)
+    lines = [
+        f"random architectures, same training: mean {mean(accuracies):.2f} %{spread}, n={len(rivals)}: {each}",
+        f"found architecture: {100 * network.test['accuracy']:.2f} %",
+    ]
+    if any(t.stopped for t in (network, *rivals)):
+        epochs = ", ".join(str(len(t.records)) for t in (network, *rivals))
+        lines.append(f"the time limit cut the trainings short, not all at one epoch: {epochs}")
+    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 ```
 config.json        the options as given
+resolved.json      what they came to: space, training protocol, augmentation; method.json: the method's parts
 manifest.json      versions, platform, device, threads, seed, data fingerprint, command line
 space.json         the space, with the size of its supernet
 metrics.jsonl      one record per epoch of the search and of every training
@@ -14,18 +15,21 @@ result.json        verdict and scores
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from oche import __version__
 from oche.config import CommonOptions
 from oche.data.dataset import Dataset
 from oche.errors import InputError
@@ -34,7 +38,7 @@ from oche.spaces.space import Space
 
 FORMAT = 1
 
-PACKAGES = ("oche", "torch", "torchvision", "numpy", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 """Whose versions can change a result."""
 
 
@@ -50,7 +54,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | None, name: str) -> None:
-        chosen = Path(path) if path is not None else Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
+        chosen = Path(path) if path is not None else _unused(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
         try:
             chosen.mkdir(parents=True)
         except FileExistsError:
@@ -74,14 +78,14 @@ class RunDirectory:
             "threads": torch.get_num_threads(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": {"oche": __version__} | {name: version(name) for name in PACKAGES},
             "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "notes": list(dataset.notes)},
         }
         self.write_json("manifest.json", manifest)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file as a whole or not at all."""
-        self.write_text(name, json.dumps(value, indent=1) + "\n")
+        self.write_text(name, json.dumps(_finite(value), indent=1) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file as a whole or not at all."""
@@ -106,10 +110,38 @@ class RunDirectory:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Append the record."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(_finite(record)) + "\n")
 
     def finish(self) -> None:
         """Nothing."""
+
+
+def described(value: object) -> Any:
+    """A part, or a collection of parts, as plain values; the name of each part's class is among them."""
+    if is_dataclass(value):
+        return {"part": type(value).__name__} | {f.name: described(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): described(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [described(item) for item in value]
+    return value
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity are no JSON: null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _unused(path: Path) -> Path:
+    """The path, with a number behind it if another run of this second has it."""
+    numbered = (path.with_name(f"{path.name}-{i}") for i in count(2))
+    return path if not path.exists() else next(p for p in numbered if not p.exists())
 
 
 def read_space(run: Path) -> Space:

@@ -17,6 +17,7 @@ from oche.api import LARGEST_SCALE
 from oche.data.augment import Augment
 from oche.data.dataset import Dataset, Part
 from oche.data.options import DataOptions
+from oche.data.split import holdout
 from oche.errors import InputError
 from oche.methods import DARTS, METHODS
 from oche.nn.network import CellNetwork, Stack
@@ -127,7 +128,7 @@ def checked(result: oche.SearchResult) -> oche.SearchResult:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_images_by_a_data_set(method: str) -> None:
-    result = checked(oche.search(SPACE, data=TOY, method=method, epochs=2, batch=8))
+    result = checked(oche.search(SPACE, data=TOY, method=method, epochs=2, batch=8, validation=0))
     assert result.found.steps == 2 * (24 // 8)
     assert result.space == SPACE
     assert result.method.name == method
@@ -136,7 +137,7 @@ def test_images_by_a_data_set(method: str) -> None:
 
 
 def test_digits() -> None:
-    digits = oche.load("digits", DataOptions(limit=64))
+    digits = oche.load("digits", DataOptions(limit=200))
     small = space("darts", nodes=1).replace(supernet_stack=STACK)
     result = checked(oche.search(small, data=digits, epochs=1, batch=16))
     assert set(logits(result.supernet)) == set(small.domain.edges)
@@ -146,7 +147,7 @@ def test_digits() -> None:
 
 
 def test_a_space_by_its_name_has_the_size_of_the_preset() -> None:
-    result = checked(oche.search("rdarts-s2", data=TOY, epochs=1, batch=24, device="cpu"))
+    result = checked(oche.search("rdarts-s2", data=TOY, epochs=1, batch=16, device="cpu"))
     assert result.space == space("rdarts-s2").replace(supernet_stack=PRESETS["tiny"].supernet)
 
 
@@ -242,6 +243,23 @@ def test_a_search_never_sees_a_test_image() -> None:
     assert [plain(r) for r in results[0].found.records] == [plain(r) for r in results[1].found.records]
 
 
+def test_what_a_later_training_holds_out_moves_nothing_in_the_search() -> None:
+    """Only the images that `holdout` cuts off differ, so the searches must not."""
+    _, held = holdout(TOY, 0.25, seed=0)
+    assert held is not None
+    pixels = TOY.train.read(torch.arange(len(TOY.train))).clone()
+    changed = [
+        i for i in range(len(pixels)) if any(torch.equal(pixels[i], h) for h in held.read(torch.arange(len(held))))
+    ]
+    assert len(changed) == len(held)
+    pixels[changed] = pixels[changed].flip(-1).roll(1, -2)
+    other = replace(TOY, train=oche.Part(pixels, TOY.train.labels))
+    one, two = (oche.search(SPACE, data=data, epochs=1, batch=8, validation=0.25) for data in (TOY, other))
+    assert one.found.logits == two.found.logits
+    everything = oche.search(SPACE, data=other, epochs=1, batch=8, validation=0)
+    assert everything.found.logits != one.found.logits
+
+
 def test_a_users_module_is_not_changed() -> None:
     module = Block1d(1)
     before = {k: v.clone() for k, v in module.state_dict().items()}
@@ -269,7 +287,7 @@ def test_a_time_limit_must_be_positive(limit: float) -> None:
 @pytest.mark.parametrize(("paper", "expected"), [(1, 1.0), (3 * 4, 4.0), (10**9, LARGEST_SCALE)])
 def test_the_rate_of_the_logits_makes_up_for_fewer_steps(paper: int, expected: float) -> None:
     method = replace(DARTS, epochs=paper, batch=25_000)  # as many steps as epochs
-    result = oche.search(SPACE, data=TOY, epochs=1, batch=8, method=method)  # 3 steps
+    result = oche.search(SPACE, data=TOY, epochs=1, batch=8, method=method, validation=0)  # 3 steps
     rate = 3e-4 * expected
     assert result.method.logit_optimizer.lr.at(0.5) == pytest.approx(rate)
     assert result.found.records[0]["logit_rate"] == pytest.approx(rate)
@@ -279,12 +297,13 @@ def test_a_given_rate_of_the_logits_is_kept() -> None:
     still = oche.search(SPACE, data=TOY, epochs=1, batch=8, logit_lr=0.0)
     assert still.found.logits[0] == still.found.logits[1]
     assert still.verdict.travel_max == 0
-    given = oche.search(SPACE, data=TOY, epochs=1, batch=8, logit_lr=0.02)
+    given = oche.search(SPACE, data=TOY, epochs=1, batch=8, logit_lr=0.02, validation=0)
     assert given.found.records[0]["logit_rate"] == 0.02
     assert 0 < given.verdict.travel_max <= 3 * 0.02 * 2  # Adam moves by about its rate in each of 3 steps
 
 
 LINES = [(torch.ones(2, 1, 10), torch.ones(2, 1))]
+OTHERS = [(torch.zeros(2, 1, 10), torch.ones(2, 1))]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +312,7 @@ LINES = [(torch.ones(2, 1, 10), torch.ones(2, 1))]
         ({"space": SPACE}, 'data="digits"'),
         ({"space": SPACE, "train": LINES}, "both train=.* and valid="),
         ({"space": SPACE, "data": TOY, "train": LINES}, "not both"),
-        ({"space": SPACE, "train": LINES, "valid": LINES}, r"task=oche\.ImageTask"),
+        ({"space": SPACE, "train": LINES, "valid": OTHERS}, r"task=oche\.ImageTask"),
         ({"space": "drts", "data": TOY, "batch": 8}, "did you mean 'darts'"),
         ({"space": SPACE, "data": TOY, "method": "dart", "batch": 8}, "unknown method 'dart'"),
         ({"space": SPACE, "data": "digit"}, "digit"),
@@ -302,7 +321,10 @@ LINES = [(torch.ones(2, 1, 10), torch.ones(2, 1))]
         ({"space": SPACE, "data": TOY, "batch": 8, "epochs": 0}, "epochs"),
         ({"space": SPACE, "data": TOY, "batch": 8, "epochs": -1}, "epochs"),
         ({"space": SPACE, "data": TOY, "batch": 8, "device": "gpu"}, "device 'gpu'.*cpu"),
-        ({"space": nn.Linear(1, 1), "train": LINES, "valid": LINES}, "no Choice"),
+        ({"space": nn.Linear(1, 1), "train": LINES, "valid": OTHERS}, "no Choice"),
+        ({"space": Block1d(1), "train": LINES, "valid": LINES}, "one loader"),
+        ({"space": SPACE, "data": TOY, "batch": 8, "logit_lr": -1.0}, "logit_lr=-1.0"),
+        ({"space": SPACE, "data": TOY, "batch": 8, "preset": "tin"}, "did you mean 'tiny'"),
         ({"space": Block1d(1), "train": [], "valid": LINES}, "at least one batch"),
     ],
 )

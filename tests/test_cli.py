@@ -12,7 +12,7 @@ from oche.config import Baseline, Duration
 from oche.errors import InputError
 
 TINY = ["--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2", "--space.channels", "4", "--threads", "1"]
-TINY += ["--data.limit", "128", "--search.epochs", "2", "--search.batch", "32"]
+TINY += ["--data.limit", "200", "--search.epochs", "2", "--search.batch", "32"]
 SHORT = ["--train.cells", "2", "--train.channels", "4", "--train.epochs", "2", "--train.batch", "32"]
 
 
@@ -70,6 +70,8 @@ def test_a_run_leaves_what_the_documentation_says(finished, capsys):
     assert names == {
         "config.json",
         "manifest.json",
+        "method.json",
+        "resolved.json",
         "space.json",
         "metrics.jsonl",
         "architecture.json",
@@ -80,7 +82,7 @@ def test_a_run_leaves_what_the_documentation_says(finished, capsys):
     result = json.loads((finished / "result.json").read_text())
     assert len(result["random"]) == 2
     assert set(result["network"]["test"]) == {"loss", "accuracy"}
-    assert result["search"]["steps"] == 4  # 2 epochs of 64 // 32 steps
+    assert result["search"]["steps"] == 4  # 2 epochs of 90 // 32 steps
     phases = [json.loads(line)["phase"] for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert phases == ["search"] * 2 + ["train"] * 2 + ["random 1"] * 2 + ["random 2"] * 2
     manifest = json.loads((finished / "manifest.json").read_text())
@@ -94,7 +96,7 @@ def test_the_last_line_is_the_test_accuracy(capsys, tmp_path):
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert lines[-1] == f"test accuracy {100 * result['network']['test']['accuracy']:.2f} %"
     assert any(line.startswith("random architectures, same training: mean") and "n=2" in line for line in lines)
-    assert any("4 steps" in line for line in lines)
+    assert any("search: 4 steps" in line for line in lines)
     assert any(line.startswith("verdict: ") and "IES" in line for line in lines)
 
 
@@ -103,7 +105,7 @@ def test_show_tells_the_result(finished, capsys):
     shown = capsys.readouterr().out
     drawing = (finished / "architecture.txt").read_text()
     assert drawing in shown
-    assert json.loads((finished / "result.json").read_text())["verdict"] in shown
+    assert json.loads((finished / "result.json").read_text())["search"]["verdict"] in shown
     assert "random 2" in shown
 
 
@@ -115,7 +117,7 @@ def test_search_then_train_its_result(capsys, tmp_path):
 
 
 def test_a_run_with_another_number_of_nodes_trains_again(capsys, finished, tmp_path):
-    assert main(["train", str(finished), *SHORT, "--data.limit", "128", "--threads", "1", "--run", "again"]) == 0
+    assert main(["train", str(finished), *SHORT, "--data.limit", "200", "--threads", "1", "--run", "again"]) == 0
     assert Path("again/architecture.json").read_text() == (finished / "architecture.json").read_text()
 
 

@@ -46,7 +46,7 @@ def recognized(batches: Batches, data: Dataset, epoch: int = 0) -> list[int]:
 
 def test_a_search_sees_two_disjoint_halves_of_the_training_images() -> None:
     data = dataset()
-    feed = search_feed(data, 5, 0, CPU)
+    feed = search_feed(data, 5, 0, CPU, 0)
     train, valid, evaluation = (recognized(b, data) for b in (feed.train, feed.valid, feed.evaluation))
     assert len(set(train)) == len(train) == len(set(valid)) == len(valid) == 30
     assert set(train) | set(valid) == set(range(60))
@@ -58,13 +58,13 @@ def test_a_search_sees_two_disjoint_halves_of_the_training_images() -> None:
 
 def test_the_halves_depend_on_the_seed_alone() -> None:
     data = dataset()
-    first, again, other = (recognized(search_feed(data, 5, seed, CPU).train, data) for seed in (0, 0, 1))
+    first, again, other = (recognized(search_feed(data, 5, seed, CPU, 0).train, data) for seed in (0, 0, 1))
     assert first == again
     assert set(first) != set(other)
 
 
 def test_the_images_that_train_the_weights_are_normalized_to_mean_0_and_variance_1() -> None:
-    feed = search_feed(dataset(), 5, 0, CPU)
+    feed = search_feed(dataset(), 5, 0, CPU, 0)
     x = images(feed.train).double()
     assert x.mean().item() == pytest.approx(0, abs=1e-5)
     assert x.var(correction=0).item() == pytest.approx(1, abs=1e-5)
@@ -74,7 +74,7 @@ def test_the_images_that_train_the_weights_are_normalized_to_mean_0_and_variance
 def test_evaluation_images_are_never_changed_at_random() -> None:
     data = dataset()
     plain, changed = (
-        search_feed(replace(data, augment=a), 5, 0, CPU) for a in (Augment(), Augment(crop_padding=2, flip=True))
+        search_feed(replace(data, augment=a), 5, 0, CPU, 0) for a in (Augment(), Augment(crop_padding=2, flip=True))
     )
     assert torch.equal(images(changed.evaluation), images(plain.evaluation))
     assert torch.equal(images(changed.evaluation, 1), images(changed.evaluation))
@@ -116,6 +116,6 @@ def test_cutout_is_the_protocols_and_hits_training_images_only() -> None:
 
 def test_batches_that_cannot_be_filled_are_refused() -> None:
     with pytest.raises(InputError, match="batch=31"):
-        search_feed(dataset(), 31, 0, CPU)
+        search_feed(dataset(), 31, 0, CPU, 0)
     with pytest.raises(InputError, match="batch=61"):
         training_feed(dataset(), replace(PROTOCOL, batch=61, validation=0.0), 0, CPU)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from oche.clock import Deadline
-from oche.data.batches import IterableBatches
+from oche.data.batches import Batch, IterableBatches
 from oche.errors import InputError
 from oche.feed import SearchData
 from oche.loop import Found, SearchStep, run_search
@@ -24,7 +24,7 @@ from oche.mixture.softmax import Softmax
 from oche.nn.choice import Choice
 from oche.nn.network import Stack
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
-from oche.objective.base import Batch, Bilevel, Objective, Point
+from oche.objective.base import Bilevel, Objective, Point
 from oche.objective.first_order import FirstOrder
 from oche.optim import SGD, Adam
 from oche.probe.entropy import entropy
@@ -418,6 +418,9 @@ class Batched:
     """First-order, with a note of every validation batch."""
 
     seen: list[list[int]] = field(default_factory=list)
+
+    def check(self, optimizer: torch.optim.Optimizer) -> None:
+        """Every optimizer will do."""
 
     def gradient(self, problem: Bilevel, point: Point) -> dict[str, Tensor]:
         self.seen.append(point.valid_batch[0][:, 0].int().tolist())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from oche.data.dataset import Dataset, Part
 from oche.errors import InputError
-from oche.randomness import generator
+from oche.randomness import derive, generator
 
 TEST_FRACTION = 0.2
 """The share of the images that become the test part where the data has none."""
@@ -74,25 +74,41 @@ def train_test(labels: Tensor, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
     return train, test
 
 
-def holdout(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> tuple[Part, Part]:
-    """The training images in two disjoint parts: what remains, and the share `fraction`.
+def holdout(dataset: Dataset, fraction: float, seed: int) -> tuple[Part, Part | None]:
+    """The training images in two disjoint parts: what searches and trains, and the share that chooses the best epoch.
 
-    The second part scores a network while it is trained. Only `dataset.train` is divided; the test part is
-    not looked at.
+    Both the search and the training after it cut off this same part first, so that no image that moved a logit or
+    a weight scores the network while it is trained. Only `dataset.train` is divided.
+
+    Args:
+        dataset: the images.
+        fraction: the share of the second part; 0: there is none.
+        seed: the same seed gives the same parts.
 
     Raises:
         InputError: the fraction is not between 0 and 1, or a class would be missing from a part.
     """
-    if not 0 < fraction < 1:
-        raise InputError(f"the share of validation images must lie between 0 and 1, but got {fraction}")
+    if not 0 <= fraction < 1:
+        raise InputError(f"0 <= share of validation images < 1 must hold, but got {fraction}")
+    if fraction == 0:
+        return dataset.train, None
     kept, held = stratified(dataset.train.labels, (1 - fraction, fraction), seed, dataset.classes)
     return dataset.train.subset(kept), dataset.train.subset(held)
 
 
-def search_parts(dataset: Dataset, validation: float = 0.5, seed: int = 0) -> tuple[Part, Part]:
-    """The two parts of a search: images that train the weights, and images that move the logits.
+def search_halves(dataset: Dataset, validation: float, seed: int) -> tuple[Part, Part]:
+    """The two halves of a search: images that train the weights, and images that move the logits.
+
+    They share no image with each other, with the part that `holdout` cuts off, or with the test part.
+
+    Args:
+        dataset: the images.
+        validation: the share that the training after the search holds out.
+        seed: the same seed gives the same halves.
 
     Raises:
-        InputError: as for `holdout`.
+        InputError: a class would be missing from a half.
     """
-    return holdout(dataset, validation, seed)
+    rest, _ = holdout(dataset, validation, seed)
+    first, second = stratified(rest.labels, (0.5, 0.5), derive(seed, "halves"), dataset.classes)
+    return rest.subset(first), rest.subset(second)

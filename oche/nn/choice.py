@@ -149,6 +149,8 @@ class ValueChoice(Decision):
         if list(values) != sorted(values) or any(type(v) is not int or v < 1 for v in values):
             raise InputError(f"ValueChoice needs positive, increasing whole numbers, but got {list(values)}")
         super().__init__(tuple(values), key)
+        self.values: Tensor
+        self.register_buffer("values", torch.tensor(values), persistent=False)
 
     def width(self, x: Tensor, dim: int = 1) -> Tensor:
         """Keep the first `v` entries of `x` along `dim`, softly: entry j is weighted by `sum_{v > j} a_v`."""
@@ -163,11 +165,11 @@ class ValueChoice(Decision):
                 f"kernel sizes {list(self.options)} need a square kernel, at least as large as the largest of them and "
                 f"larger by an even number, but got a kernel of {'x'.join(map(str, weight.shape[2:]))}"
             )
-        ring = torch.zeros([len(self.options), *weight.shape[2:]], device=weight.device, dtype=weight.dtype)
-        for row, v in enumerate(self._values()):
-            cut = (largest - v) // 2
-            ring[row][(slice(cut, largest - cut),) * (weight.dim() - 2)] = 1
-        return weight * torch.einsum("v,v...->...", self.mixing.to(weight.dtype), ring)
+        radius = (torch.arange(largest, device=weight.device) - (largest - 1) / 2).abs()
+        mask = radius <= (self.values[:, None] - 1) / 2  # values x taps of one dimension
+        for _ in range(weight.dim() - 3):
+            mask = mask.unsqueeze(-1) & mask.unsqueeze(1)
+        return weight * torch.einsum("v,v...->...", self.mixing.to(weight.dtype), mask.to(weight.dtype))
 
     def depth(self, outputs: Sequence[Tensor]) -> Tensor:
         """Mix the outputs of the layers 1, 2, ...: with value `v` the output of layer `v`."""
@@ -187,8 +189,8 @@ class ValueChoice(Decision):
     def _prefix(self, size: int) -> Tensor:
         if size < max(self._values()):
             raise InputError(f"width {max(self._values())} needs a tensor at least as wide, but got {size}")
-        values = torch.tensor(self._values(), device=self.mixing.device)
-        return self.mixing @ (torch.arange(size, device=values.device) < values[:, None]).to(self.mixing.dtype)
+        inside = torch.arange(size, device=self.values.device) < self.values[:, None]
+        return self.mixing @ inside.to(self.mixing.dtype)
 
 
 def weighted_sum(mixing: Tensor, outputs: Sequence[Tensor] | Iterator[Tensor]) -> Tensor:

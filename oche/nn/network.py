@@ -150,7 +150,7 @@ class Stack:
                 raise InputError(
                     f"{self.reductions} reductions halve the resolution {self.reductions} times, but images of "
                     f"{task.height}x{task.width} pixels allow {done} with the stem {self.stem!r}; "
-                    f"ask for --space.reductions {done} or leave it out"
+                    f"ask for {done} or leave the number out"
                 )
             side = -(-side // 2)
         return self.reductions

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from oche.data.batches import Batch
 from oche.errors import InputError
 from oche.nn.cell import Mixture
-
-Batch: TypeAlias = tuple[Any, Any]
-"""Inputs and targets."""
 
 
 class Bilevel(Protocol):
@@ -96,6 +94,14 @@ class Point:
 
 class Objective(Protocol):
     """A rule for the gradient that moves the logits."""
+
+    def check(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse, before the search, an optimizer of the weights that this objective cannot work with.
+
+        Raises:
+            InputError: it cannot.
+        """
+        ...
 
     def gradient(self, problem: Bilevel, point: Point) -> dict[str, Tensor]:
         """The gradient with respect to each entry of `point.mixture`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from oche.objective.base import Bilevel, Point, mixture_gradient
@@ -12,6 +13,9 @@ from oche.objective.base import Bilevel, Point, mixture_gradient
 @dataclass(frozen=True, kw_only=True)
 class FirstOrder:
     """`dL_valid(w, a) / da`."""
+
+    def check(self, optimizer: torch.optim.Optimizer) -> None:
+        """Every optimizer will do."""
 
     def gradient(self, problem: Bilevel, point: Point) -> dict[str, Tensor]:
         """One forward and one backward pass on the validation batch, for the mixing weights alone."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from oche.data.batches import Batch
+from oche.metrics import Loss
 from oche.nn.cell import Mixture
 from oche.nn.supernet import Supernet
-from oche.objective.base import Batch
 from oche.randomness import frozen
-
-Loss: TypeAlias = Callable[[Any, Any], Tensor]
-"""`(output, target)` to a scalar."""
 
 
 @dataclass(frozen=True)

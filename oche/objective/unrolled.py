@@ -32,6 +32,14 @@ class Unrolled:
 
     radius: float = 0.01
 
+    def check(self, optimizer: torch.optim.Optimizer) -> None:
+        """The step of the weights must be one that can be written down: plain SGD.
+
+        Raises:
+            InputError: it is another optimizer.
+        """
+        InnerStep.of(optimizer)
+
     def gradient(self, problem: Bilevel, point: Point) -> dict[str, Tensor]:
         """Four evaluations with a backward pass each: w', validation at w', training at w + eps v and w - eps v.
 

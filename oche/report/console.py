@@ -78,6 +78,7 @@ class PlainLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._job, self._epochs = "", 1
+        self._held_back = ""
 
     def start(self, job: str, epochs: int, steps: int) -> None:
         """Say what begins."""
@@ -90,11 +91,17 @@ class PlainLines:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """A line for about every tenth of the job."""
         epoch = int(record["epoch"])
-        if epoch % max(self._epochs // LINES_PER_JOB, 1) == 0 or epoch == self._epochs:
-            self._print(f"{self._job}: epoch {epoch}/{self._epochs}, {_numbers(record)}, {record['seconds']:.0f} s")
+        line = f"{self._job}: epoch {epoch}/{self._epochs}, {_numbers(record)}, {record['seconds']:.0f} s"
+        if epoch % max(self._epochs // LINES_PER_JOB, 1) == 0:
+            self._print(line)
+            line = ""
+        self._held_back = line
 
     def finish(self) -> None:
-        """Nothing."""
+        """The last epoch's line, if it is still to come."""
+        if self._held_back:
+            self._print(self._held_back)
+            self._held_back = ""
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)

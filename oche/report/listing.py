@@ -35,8 +35,8 @@ def show_run(run: str) -> None:
         console.print("no result yet: the run is going on, or it was interrupted")
         return
     result = read_json(path, "result.json")
-    if "verdict" in result:
-        print(f"verdict: {result['verdict']}")
+    if "search" in result:
+        print(f"verdict: {result['search']['verdict']}")
     if "network" in result:
         _show_networks(console, [("found", result["network"])], result.get("random", []))
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from oche.errors import InputError, unknown
+from oche.metrics import Loss
 from oche.nn.network import Stack
-from oche.objective.problem import Loss
 from oche.optim import SGD, OptimizerSettings
 from oche.schedule import Cosine
 

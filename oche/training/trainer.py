@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from oche.clock import Deadline
@@ -15,11 +16,16 @@ from oche.data.prepare import Normalize
 from oche.errors import InputError
 from oche.evaluation import evaluate
 from oche.listener import Listener, Listeners
-from oche.metrics import Meter, Metric
+from oche.metrics import Loss, Meter, Metric
 from oche.nn.cell import set_drop_path
-from oche.objective.problem import Loss
+from oche.nn.network import CellNetwork
 from oche.optim import set_rate
+from oche.randomness import derive, frozen
+from oche.schedule import Linear
 from oche.training.protocol import TrainingProtocol
+
+FIRST_LOOK = 0.1
+"""Share of a time limit before which a training does not ask whether it will be late: first steps are slow."""
 
 TrainingForward: TypeAlias = Callable[[Any], tuple[Tensor, Tensor | None]]
 """Inputs to the outputs and those of an auxiliary head, if there is one."""
@@ -78,6 +84,8 @@ def run_training(
     train_loss: Loss,
     loss: Loss,
     metrics: Mapping[str, Metric],
+    seed: int,
+    device: torch.device,
     deadline: Deadline | None = None,
     listeners: Iterable[Listener] = (),
     job: str = "train",
@@ -85,7 +93,7 @@ def run_training(
     """Train until the last epoch, the deadline, or a loss that is no number.
 
     With a deadline the rate follows the time that is spent where that runs ahead of the steps, so that it has come
-    down to its end when the time is up.
+    down to its end when the time is up. A limit that is never in sight changes nothing.
 
     Args:
         model: on its device; trained in place.
@@ -95,6 +103,8 @@ def run_training(
         train_loss: the loss that is minimized.
         loss: the loss that is reported on validation and test.
         metrics: numbers to report; a better value of the first chooses the best epoch, or a lower loss if empty.
+        seed: fixes drop-path and dropout, step by step.
+        device: where the model lives.
         deadline: when to end early.
         listeners: who watches.
         job: what to call it.
@@ -106,18 +116,23 @@ def run_training(
     train, valid = data.train, data.valid
     optimizer = protocol.optimizer.build(model.parameters())
     total = protocol.epochs * len(train)
+    drop_path = Linear(0.0, protocol.drop_path)
     records: list[Mapping[str, Any]] = []
+    if not model.training:
+        model.train()
     best: _Best | None = None
     stopped = None
     with watching.job(job, protocol.epochs, len(train)):
         for epoch in range(protocol.epochs):
-            model.train()
-            set_drop_path(model, protocol.drop_path * epoch / protocol.epochs)
+            set_drop_path(model, drop_path.at(epoch / protocol.epochs))
             meter = Meter(metrics)
             for i, (x, y) in enumerate(train.epoch(epoch)):
-                done = epoch * len(train) + i if protocol.rate_per_step else epoch * len(train)
-                set_rate(optimizer, protocol.optimizer.lr.at(min(max(done / total, deadline.spent), 1.0)))
-                output, inner = forward(x)
+                fraction = (epoch * len(train) + i) / total if protocol.rate_per_step else epoch / protocol.epochs
+                if deadline.spent > max((epoch * len(train) + i) / total, FIRST_LOOK):
+                    fraction = min(deadline.spent, 1.0)
+                set_rate(optimizer, protocol.optimizer.lr.at(fraction))
+                with frozen(derive(seed, epoch, i), device):
+                    output, inner = forward(x)
                 objective = train_loss(output, y)
                 if inner is not None:
                     objective = objective + protocol.auxiliary * train_loss(inner, y)
@@ -160,11 +175,15 @@ def run_training(
         best_epoch=best.epoch,
         validation=best.scores,
         test={} if data.test is None else evaluate(model, model, data.test.epoch(0), loss, metrics),
-        parameters=sum(p.numel() for name, p in model.named_parameters() if not name.startswith("auxiliary.")),
+        parameters=_count(model) - (_count(model.auxiliary) if isinstance(model, CellNetwork) else 0),
         normalize=data.normalize,
         seconds=deadline.elapsed,
         stopped=stopped,
     )
+
+
+def _count(module: nn.Module | None) -> int:
+    return 0 if module is None else sum(p.numel() for p in module.parameters())
 
 
 @dataclass(frozen=True)

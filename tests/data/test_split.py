@@ -5,7 +5,7 @@ import torch
 
 from oche.data.augment import Augment
 from oche.data.dataset import Dataset, Part
-from oche.data.split import holdout, search_parts, stratified
+from oche.data.split import holdout, search_halves, stratified
 from oche.errors import InputError
 
 LABELS = torch.tensor([0] * 50 + [1] * 31 + [2] * 20)
@@ -70,22 +70,32 @@ def test_a_class_that_would_be_missing_is_named() -> None:
         stratified(labels, (0.5, 0.5), seed=0)
 
 
-@pytest.mark.parametrize("cut", [search_parts, holdout])
-def test_parts_of_the_training_images_never_meet_the_test_part(cut: object) -> None:
-    train, valid = cut(DATASET)  # type: ignore[operator]
-    assert not ids(train) & ids(valid)
-    assert not (ids(train) | ids(valid)) & ids(DATASET.test)
-    assert ids(train) | ids(valid) == ids(DATASET.train)
-    for part in (train, valid):
+def test_halves_validation_and_test_share_no_image() -> None:
+    rest, held = holdout(DATASET, 0.1, 4)
+    assert held is not None
+    first, second = search_halves(DATASET, 0.1, 4)
+    parts = [first, second, held, DATASET.test]
+    for i, part in enumerate(parts):
+        assert not ids(part) & set().union(*(ids(other) for other in parts[i + 1 :]))
+    assert ids(first) | ids(second) == ids(rest)
+    assert ids(rest) | ids(held) == ids(DATASET.train)
+    for part in parts[:3]:
         assert torch.equal(part.labels, torch.tensor(sorted(ids(part))).long() % 3)  # labels stay with images
 
 
-def test_search_parts_do_not_depend_on_the_test_part() -> None:
+def test_without_a_validation_part_a_search_uses_all_training_images() -> None:
+    assert holdout(DATASET, 0, 0) == (DATASET.train, None)
+    first, second = search_halves(DATASET, 0, 0)
+    assert ids(first) | ids(second) == ids(DATASET.train)
+    assert not ids(first) & ids(second)
+
+
+def test_halves_do_not_depend_on_the_test_part() -> None:
     other = replace(DATASET, test=numbered(9, 5000))
-    assert ids(search_parts(DATASET, seed=4)[0]) == ids(search_parts(other, seed=4)[0])
+    assert ids(search_halves(DATASET, 0.1, 4)[0]) == ids(search_halves(other, 0.1, 4)[0])
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
+@pytest.mark.parametrize("share", [1.0, -0.5])
 def test_a_share_outside_0_and_1_is_refused(share: float) -> None:
-    with pytest.raises(InputError, match=f"between 0 and 1, but got {share}"):
-        search_parts(DATASET, share)
+    with pytest.raises(InputError, match=f"but got {share}"):
+        holdout(DATASET, share, 0)

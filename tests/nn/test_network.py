@@ -45,7 +45,7 @@ def test_automatic_reductions_leave_a_normal_cell() -> None:
 
 def test_too_many_reductions_are_refused_with_the_number_that_fits() -> None:
     stack = Stack(cells=6, channels=4, reductions=4)
-    with pytest.raises(InputError, match=r"4 reductions.*5x16 pixels allow 3.*--space\.reductions 3"):
+    with pytest.raises(InputError, match=r"4 reductions.*5x16 pixels allow 3.*ask for 3"):
         stack.kinds(task(2, 5, 16))
     assert Stack(cells=6, channels=4, reductions=3).kinds(task(2, 5, 16)).count("reduction") == 3
     with pytest.raises(InputError, match="stem 'imagenet'"):

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oche.data.batches import Batch
 from oche.nn.cell import Mixture
 from oche.nn.choice import Choice
 from oche.nn.network import Stack
 from oche.nn.supernet import ModuleBody, Supernet, logits, weights
-from oche.objective.base import Batch, Bilevel, Point
+from oche.objective.base import Bilevel, Point
 from oche.objective.first_order import FirstOrder
 from oche.objective.problem import SupernetProblem
 from oche.objective.unrolled import Unrolled

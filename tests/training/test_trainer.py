@@ -106,7 +106,13 @@ def feed(train: Any = None, valid: Any = None, test: Any = None) -> TrainingData
 
 
 def run(model: nn.Module, data: TrainingData, protocol: TrainingProtocol = PROTOCOL, **options: Any) -> Trained:
-    settings = {"train_loss": F.cross_entropy, "loss": F.cross_entropy, "metrics": {}} | options
+    settings = {
+        "train_loss": F.cross_entropy,
+        "loss": F.cross_entropy,
+        "metrics": {},
+        "seed": 0,
+        "device": CPU,
+    } | options
     forward = settings.pop("forward", lambda x: (model(x), None))
     return run_training(model, forward, protocol, data=data, **settings)
 
@@ -317,12 +323,32 @@ def test_the_rate_has_come_down_when_the_time_is_up(monkeypatch: pytest.MonkeyPa
     watch = Watch(step=second)
     found = run(nn.Linear(3, 2), feed(batches(4)), protocol, deadline=Deadline(10), listeners=[watch])
     # The clock moves in the listener, before the loop looks at the deadline: the tenth step is the last.
-    assert rates == pytest.approx([Cosine(0.1).at(i / 10) for i in range(10)])
+    # A tenth of the time passes before it asks whether it will be late (it counts 400 steps until then).
+    assert rates == pytest.approx([Cosine(0.1).at(i / 400 if i <= 1 else i / 10) for i in range(10)])
     assert found.stopped is not None
     assert "epoch 3 of 100, step 2 of 4" in found.stopped
     assert len(found.records) == 3
     assert found.seconds == 10
     assert watch.calls[-1] == "finish"
+
+
+def test_a_limit_that_is_never_in_sight_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("oche.clock.time.monotonic", lambda: now[0])
+
+    def second(epoch: int, step: int) -> None:
+        now[0] += 1
+
+    states, data = [], batches(4)
+    for deadline in (None, Deadline(30)):  # 12 steps of a second
+        model = nn.Linear(3, 2)
+        with torch.no_grad():
+            model.weight.fill_(0.1)
+            model.bias.zero_()
+        protocol = replace(PROTOCOL, epochs=3, optimizer=SGD(lr=Cosine(0.1)))
+        run(model, feed(data), protocol, deadline=deadline, listeners=[Watch(step=second)])
+        states.append(state(model))
+    assert same(*states)
 
 
 def test_a_slow_last_step_is_no_early_end(monkeypatch: pytest.MonkeyPatch) -> None:

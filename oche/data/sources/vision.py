@@ -44,12 +44,11 @@ _SOURCES: dict[str, tuple[Callable[[Path, bool, bool], tuple[_Pair, tuple[str, .
     "fashion-mnist": (_fashion_mnist, Augment(crop_padding=4, flip=True)),
 }
 
-NAMES = tuple(_SOURCES)
 """The names that `read` knows."""
 
 
 def read(name: str, options: DataOptions) -> Dataset:
-    """One of the data sets in `NAMES`, with its official test part.
+    """One of the data sets in `oche.data.options.KNOWN`, with its official test part.
 
     Raises:
         InputError: no directory is given, or the files in it are missing or damaged, or the download fails.
