@@ -69,7 +69,7 @@ def oche_step(args: argparse.Namespace) -> Step:
     supernet = space.supernet(oche.ImageTask(channels=3, height=args.size, width=args.size, classes=CLASSES))
     step = SearchStep(supernet, DARTS, cross_entropy, torch.device("cpu"))
     train_x, train_y, valid_x, valid_y = batches(args)
-    return lambda: float(step((train_x, train_y), (valid_x, valid_y), seed=0)[0])
+    return lambda: float(step((train_x, train_y), (valid_x, valid_y), seed=0)[0].detach())
 
 
 SIDES: dict[str, Callable[[argparse.Namespace], Step]] = {"reference": oche_step, "public": public_step}
@@ -112,6 +112,38 @@ def measure_time(steps: dict[str, Step], pairs: int) -> dict[str, list[float]]:
             if pair >= 0:
                 seconds[side].append(time.perf_counter() - start)
     return seconds
+
+
+def measure_loading(args: argparse.Namespace, repeats: int = 50) -> float:
+    """Median seconds to index, crop, flip, normalize and cut out the two batches of a step, data on the device."""
+    import torch
+
+    from oche.data.augment import Augment
+    from oche.data.batches import batches as image_batches
+    from oche.data.dataset import Part
+    from oche.data.prepare import Normalize
+
+    count = args.batch * repeats
+    pixels = torch.randint(256, (count, 3, args.size, args.size), dtype=torch.uint8)
+    part = Part(pixels, torch.arange(count) % CLASSES)
+    normalize, augment = Normalize.of(part), Augment(crop_padding=4, flip=True, cutout=args.size // 2)
+    feed = image_batches(
+        part,
+        batch=args.batch,
+        normalize=normalize,
+        augment=augment,
+        shuffle=True,
+        drop_last=True,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    seconds = []
+    coming = feed.epoch(0)
+    for _ in range(repeats):
+        start = time.perf_counter()
+        next(coming)
+        seconds.append(time.perf_counter() - start)
+    return 2 * statistics.median(seconds)
 
 
 def cpu_model() -> str:
@@ -158,6 +190,8 @@ def main() -> None:
         columns.append(f"{side} {statistics.median(times):.3g} s {spread} {memory[side] / 2**20:.0f} MiB")
     ratios = [theirs / ours for ours, theirs in zip(seconds["reference"], seconds["public"], strict=True)]
     print(case, *columns, f"{statistics.median(ratios):.2f}x")
+    loading, step = measure_loading(args), statistics.median(seconds["reference"])
+    print(f"loading and augmenting the two batches of a step {1000 * loading:.2f} ms, {loading / step:.2%} of the step")
 
 
 if __name__ == "__main__":

@@ -340,13 +340,13 @@ def test_a_limit_that_is_never_in_sight_changes_nothing(monkeypatch: pytest.Monk
         now[0] += 1
 
     states, data = [], batches(4)
-    for deadline in (None, Deadline(30)):  # 12 steps of a second
+    for seconds in (None, 30):  # 12 steps of a second
         model = nn.Linear(3, 2)
         with torch.no_grad():
             model.weight.fill_(0.1)
             model.bias.zero_()
         protocol = replace(PROTOCOL, epochs=3, optimizer=SGD(lr=Cosine(0.1)))
-        run(model, feed(data), protocol, deadline=deadline, listeners=[Watch(step=second)])
+        run(model, feed(data), protocol, deadline=Deadline(seconds), listeners=[Watch(step=second)])
         states.append(state(model))
     assert same(*states)
 
