@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 
 class InputError(ValueError):
@@ -23,3 +26,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     return InputError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}")
+
+
+def named(kind: str, name: str, table: Mapping[str, Value]) -> Value:
+    """The entry of `table` under `name`.
+
+    Raises:
+        InputError: there is none; the message has the nearest names.
+    """
+    if name not in table:
+        raise unknown(kind, name, table)
+    return table[name]

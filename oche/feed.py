@@ -30,15 +30,15 @@ class _Feeder:
     seed: int
     device: torch.device
 
-    def shuffled(self, part: Part, purpose: str, augment: Augment) -> Batches:
-        """Augmented batches of equal size in a new order each epoch."""
+    def shuffled(self, part: Part, purpose: str, augment: Augment, *, drop_last: bool) -> Batches:
+        """Augmented batches in a new order each epoch."""
         return batches(
             part,
             batch=self.batch,
             normalize=self.normalize,
             augment=augment,
             shuffle=True,
-            drop_last=True,
+            drop_last=drop_last,
             seed=derive(self.seed, purpose),
             device=self.device,
             stream=self.dataset.stream,
@@ -77,8 +77,8 @@ def search_feed(dataset: Dataset, batch: int, seed: int, device: torch.device, v
     first, second = search_halves(dataset, validation, seed)
     feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
     return SearchData(
-        train=feeder.shuffled(first, "train", dataset.augment),
-        valid=feeder.shuffled(second, "valid", dataset.augment),
+        train=feeder.shuffled(first, "train", dataset.augment, drop_last=True),
+        valid=feeder.shuffled(second, "valid", dataset.augment, drop_last=True),
         evaluation=feeder.plain(second),
     )
 
@@ -92,7 +92,14 @@ def training_feed(dataset: Dataset, protocol: TrainingProtocol, seed: int, devic
     first, second = holdout(dataset, protocol.validation, seed)
     feeder = _Feeder(dataset, Normalize.of(first), protocol.batch, seed, device)
     return TrainingData(
-        train=feeder.shuffled(first, "train", replace(dataset.augment, cutout=protocol.cutout)),
+        # A smaller last batch trains too, as in the public code, unless it is a single image, which batch
+        # normalization cannot normalize.
+        train=feeder.shuffled(
+            first,
+            "train",
+            replace(dataset.augment, cutout=protocol.cutout),
+            drop_last=len(first) < protocol.batch or len(first) % protocol.batch == 1,
+        ),
         valid=None if second is None else feeder.plain(second),
         test=feeder.plain(dataset.test),
         normalize=feeder.normalize,

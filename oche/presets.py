@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from oche.errors import unknown
+from oche.errors import named
 from oche.nn.network import Stack
 
 
@@ -38,9 +38,7 @@ def preset(name: str) -> Preset:
     Raises:
         InputError: the name is unknown.
     """
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return PRESETS[name]
+    return named("preset", name, PRESETS)
 
 
 def default_preset(device: torch.device) -> str:

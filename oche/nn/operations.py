@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oche.errors import unknown
+from oche.errors import named
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,4 @@ def operation(name: str, channels: int, stride: int, form: NormForm) -> nn.Modul
     Raises:
         InputError: the name is unknown.
     """
-    if name not in OPERATIONS:
-        raise unknown("candidate operation", name, OPERATIONS)
-    return OPERATIONS[name](channels, stride, form)
+    return named("candidate operation", name, OPERATIONS)(channels, stride, form)

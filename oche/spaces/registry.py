@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from oche.architecture import Architecture
-from oche.errors import InputError, unknown
+from oche.errors import InputError, named
 from oche.spaces import rdarts
 from oche.spaces.darts import darts
 from oche.spaces.space import Space, edge_key
@@ -33,13 +33,12 @@ def space(name: str, *, nodes: int | None = None) -> Space:
     Raises:
         InputError: the name is unknown, or the space is defined for one number of nodes only.
     """
-    if name not in SPACES:
-        raise unknown("space", name, SPACES)
+    make = named("space", name, SPACES)
     if nodes is None:
-        return SPACES[name]()
-    if "nodes" not in inspect.signature(SPACES[name]).parameters:
+        return make()
+    if "nodes" not in inspect.signature(make).parameters:
         raise InputError(f"space {name!r} lists its candidates edge by edge; leave out nodes")
-    return SPACES[name](nodes=nodes)
+    return make(nodes=nodes)
 
 
 @dataclass(frozen=True)

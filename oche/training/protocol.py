@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from oche.errors import InputError, unknown
+from oche.errors import InputError, named
 from oche.metrics import Loss
 from oche.nn.network import Stack
 from oche.optim import SGD, OptimizerSettings
@@ -127,6 +127,4 @@ def protocol(name: str) -> TrainingProtocol:
     Raises:
         InputError: the name is unknown.
     """
-    if name not in PROTOCOLS:
-        raise unknown("training protocol", name, PROTOCOLS)
-    return PROTOCOLS[name]
+    return named("training protocol", name, PROTOCOLS)
