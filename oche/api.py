@@ -99,7 +99,7 @@ def search(
         metrics: numbers to report by name; None: accuracy where the loss is the default one.
         task: with own loaders and a cell space: the shapes of input and output.
         epochs: of the search; None: the preset's.
-        batch: images per step, with `data`; None: the method's own.
+        batch: images per step, with `data`; None: the method's own, or a whole half if that is smaller.
         logit_lr: constant rate of the logits; None: the method's own times the ratio of the paper's number of steps
             to this search's (at least 1, at most 100), so that the logits can travel as far.
         preset: `tiny`, `small` or `paper`; None: `tiny` on a CPU, `small` elsewhere.
@@ -117,12 +117,12 @@ def search(
     chosen = named_method(method) if isinstance(method, str) else method
     sizes = named_preset(preset or default_preset(device))
     epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
-    batch = _positive("batch", batch, chosen.batch)
+    images = _positive("batch", batch, chosen.batch)
     if data is not None:
         _either(train, valid)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
         held_out = named_protocol(sizes.protocol).validation if validation is None else validation
-        source, task = search_feed(dataset, batch, seed, device, held_out), dataset.task
+        source, task = search_feed(dataset, images, seed, device, held_out, fit=batch is None), dataset.task
     elif train is not None and valid is not None:
         if train is valid:
             raise InputError(
@@ -173,6 +173,7 @@ def train(
     test: Loader | None = None,
     loss: Loss | None = None,
     metrics: Metrics | None = None,
+    fit_batch: bool | None = None,
     time_limit: float | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -192,6 +193,8 @@ def train(
         test: instead of `data`: batches of the final evaluation.
         loss: instead of the protocol's cross-entropy, for training and for reports.
         metrics: numbers to report; the first chooses the best epoch. None: accuracy where the loss is the default.
+        fit_batch: whether a batch larger than the training part shrinks to it, or is refused; None: it shrinks if the
+            protocol was given by name.
         time_limit: seconds after which training ends; the rate has come down by then.
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
@@ -212,7 +215,9 @@ def train(
             space = space or named_space(model.space)
             with frozen(derive(seed, "network"), device):
                 model = space.network(model, dataset.task, stack or rules.stack, auxiliary=rules.auxiliary > 0)
-        source = training_feed(dataset, rules, seed, device)
+        source = training_feed(
+            dataset, rules, seed, device, fit=isinstance(protocol, str) if fit_batch is None else fit_batch
+        )
         train_loss = loss or rules.loss(dataset.train.labels, device)
     elif train is not None:
         if isinstance(model, Architecture):

@@ -61,7 +61,9 @@ class _Feeder:
         )
 
 
-def search_feed(dataset: Dataset, batch: int, seed: int, device: torch.device, validation: float) -> SearchData:
+def search_feed(
+    dataset: Dataset, batch: int, seed: int, device: torch.device, validation: float, *, fit: bool = False
+) -> SearchData:
     """Batches of the two halves of a search.
 
     Args:
@@ -70,11 +72,14 @@ def search_feed(dataset: Dataset, batch: int, seed: int, device: torch.device, v
         seed: decides the halves, the order and the augmentation.
         device: where the batches go.
         validation: the share of the training images that the training after the search holds out.
+        fit: make the batch no larger than a half, for a batch that nobody asked for.
 
     Raises:
         InputError: a class would be missing from a half, or the batch is larger than a half.
     """
     first, second = search_halves(dataset, validation, seed)
+    if fit:
+        batch = min(batch, len(first), len(second))
     feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
     return SearchData(
         train=feeder.shuffled(first, "train", dataset.augment, drop_last=True),
@@ -83,14 +88,24 @@ def search_feed(dataset: Dataset, batch: int, seed: int, device: torch.device, v
     )
 
 
-def training_feed(dataset: Dataset, protocol: TrainingProtocol, seed: int, device: torch.device) -> TrainingData:
+def training_feed(
+    dataset: Dataset, protocol: TrainingProtocol, seed: int, device: torch.device, *, fit: bool = False
+) -> TrainingData:
     """Batches of the training, validation and test parts, as the protocol says.
+
+    Args:
+        dataset: the images.
+        protocol: batch, validation share and Cutout.
+        seed: decides the validation part, the order and the augmentation.
+        device: where the batches go.
+        fit: make the batch no larger than the training part, for a batch that nobody asked for.
 
     Raises:
         InputError: a class would be missing from a part, or the batch is larger than the training part.
     """
     first, second = holdout(dataset, protocol.validation, seed)
-    feeder = _Feeder(dataset, Normalize.of(first), protocol.batch, seed, device)
+    batch = min(protocol.batch, len(first)) if fit else protocol.batch
+    feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
     return TrainingData(
         # A smaller last batch trains too, as in the public code, unless it is a single image, which batch
         # normalization cannot normalize.
@@ -98,7 +113,7 @@ def training_feed(dataset: Dataset, protocol: TrainingProtocol, seed: int, devic
             first,
             "train",
             replace(dataset.augment, cutout=protocol.cutout),
-            drop_last=len(first) < protocol.batch or len(first) % protocol.batch == 1,
+            drop_last=len(first) < batch or len(first) % batch == 1,
         ),
         valid=None if second is None else feeder.plain(second),
         test=feeder.plain(dataset.test),

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from oche import api
 from oche.architecture import Architecture
-from oche.config import CommonOptions, NamedData, RunCommand, SearchCommand, TrainCommand
+from oche.config import CommonOptions, NamedData, RunCommand, SearchCommand, TrainCommand, TrainOptions
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.data.prepare import Normalize
-from oche.errors import InputError
+from oche.errors import InputError, unknown
 from oche.feed import search_feed, training_feed
 from oche.listener import Listener
 from oche.methods import Method, method
@@ -62,8 +62,8 @@ def run(options: RunCommand) -> Trained:
     rules = resolve_protocol(options.train, job.preset)
     count = options.baseline.count if options.baseline else 0
     job.load(options.data)
-    job.check_search(space, options.search.batch or chosen.batch, rules.validation)
-    job.check_training(rules)
+    job.check_search(space, options.search.batch, chosen, rules.validation)
+    job.check_training(rules, options.train)
     _check_kinds(space, rules, job.dataset.task)
     job.open(chosen.name, "run", space=space, protocol=rules)
     found = _search(job, options, chosen, space, rules.validation, SEARCH_SHARE)
@@ -92,7 +92,7 @@ def search(options: SearchCommand) -> api.SearchResult:
     space = resolve_space(options.space, job.preset)
     validation = protocol(job.preset.protocol).validation
     job.load(options.data)
-    job.check_search(space, options.search.batch or chosen.batch, validation)
+    job.check_search(space, options.search.batch, chosen, validation)
     job.open(chosen.name, "search", space=space)
     found = _search(job, options, chosen, space, validation, 1.0)
     job.say(f"wrote {job.directory.path}")
@@ -109,7 +109,7 @@ def train(architecture: str, options: TrainCommand) -> Trained:
     job = _Job(options)
     rules = resolve_protocol(options.train, job.preset)
     job.load(options.data)
-    job.check_training(rules)
+    job.check_training(rules, options.train)
     space.network(chosen, job.dataset.task, rules.stack)  # refuses what does not fit before a directory is made
     job.open(chosen.space, "train", space=space, protocol=rules)
     _write_architecture(job, space, chosen)
@@ -130,10 +130,11 @@ def find_architecture(text: str) -> tuple[Architecture, Space]:
         return known[text].architecture, named_space(known[text].architecture.space)
     path = Path(text)
     if not path.exists():
-        raise InputError(f"{text!r} is no file, no run directory and no known architecture; known: {', '.join(known)}")
-    if path.is_dir():
-        return Architecture.load(path / "architecture.json"), read_space(path)
-    architecture = Architecture.load(path)
+        raise unknown("architecture (no file or run directory is there either)", text, known)
+    file = path / "architecture.json" if path.is_dir() else path
+    architecture = Architecture.load(file)
+    if (file.parent / "space.json").exists():  # of the same run: its number of nodes may be its own
+        return architecture, read_space(file.parent)
     return architecture, named_space(architecture.space)
 
 
@@ -188,6 +189,7 @@ class _Job:
 
     def __init__(self, options: CommonOptions) -> None:
         self.options = options
+        self.fits_batch = True
         self._result: dict[str, Any] = {}
         self._start = time.monotonic()
         if options.threads is not None:
@@ -215,15 +217,17 @@ class _Job:
         self._result[name] = value
         self.directory.write_json("result.json", self._result)
 
-    def check_search(self, space: Space, batch: int, validation: float) -> None:
+    def check_search(self, space: Space, batch: int | None, chosen: Method, validation: float) -> None:
         """Refuse a search that could not start, before a directory is made."""
         space.supernet_stack.kinds(self.dataset.task)
-        search_feed(self.dataset, batch, self.options.seed, torch.device("cpu"), validation)
+        seed, cpu = self.options.seed, torch.device("cpu")
+        search_feed(self.dataset, batch or chosen.batch, seed, cpu, validation, fit=batch is None)
 
-    def check_training(self, rules: TrainingProtocol) -> None:
+    def check_training(self, rules: TrainingProtocol, options: TrainOptions) -> None:
         """Refuse a training that could not start, before a search spends time."""
         rules.stack.kinds(self.dataset.task)
-        training_feed(self.dataset, rules, self.options.seed, torch.device("cpu"))
+        self.fits_batch = options.batch is None
+        training_feed(self.dataset, rules, self.options.seed, torch.device("cpu"), fit=self.fits_batch)
 
     @property
     def listeners(self) -> Sequence[Listener]:
@@ -295,6 +299,7 @@ def _train(
         data=job.dataset,
         protocol=rules,
         space=space,
+        fit_batch=job.fits_batch,
         time_limit=time_limit,
         seed=job.options.seed,
         device=job.device,

@@ -129,6 +129,14 @@ def test_the_paper_preset_searches_the_methods_epochs(monkeypatch):
     assert asked["epochs"] == 50
 
 
+def test_few_images_shrink_a_batch_that_nobody_asked_for(capsys, tmp_path):
+    path = npz(tmp_path / "few.npz")
+    sizes = ["--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2", "--space.channels", "4"]
+    sizes += ["--search.epochs", "1", "--train.epochs", "1", "--train.cells", "2", "--train.channels", "4"]
+    assert main(["run", "--data", path, *sizes, "--threads", "1", "--run", "out"]) == 0
+    assert json.loads(Path("out/result.json").read_text())["search"]["steps"] == 1
+
+
 def test_a_known_architecture_trains(capsys, tmp_path):
     assert main(["train", "darts-v1", "--data.limit", "200", *SHORT[:-4], "--train.epochs", "1", "--run", "out"]) == 0
     assert Architecture.load("out/architecture.json").space == "darts"
@@ -254,7 +262,7 @@ def test_a_bad_architecture_is_refused(capsys, tmp_path, text, parts):
 
 
 def test_an_unknown_architecture_is_refused(capsys):
-    refused(capsys, ["train", "darts-v9"], "'darts-v9'", "darts-v2")
+    refused(capsys, ["train", "darts-v9"], "'darts-v9'", "did you mean", "darts-v2")
 
 
 def test_show_of_no_run_is_refused(capsys, tmp_path):

@@ -101,3 +101,11 @@ def test_progress_suits_the_output(terminal, kind):
     assert "train accuracy 50.0%" in shown
     assert "valid accuracy 25.0%" in shown
     assert "2/2" in shown
+
+
+def test_an_architecture_file_beside_its_space_keeps_it(run, tmp_path):
+    space = oche.space("rdarts-s2", nodes=2)
+    architecture = next(space.enumerate())
+    architecture.save(tmp_path / "architecture.json")
+    (tmp_path / "space.json").write_text(space.to_json())
+    assert find_architecture(str(tmp_path / "architecture.json")) == (architecture, space)

@@ -425,7 +425,7 @@ def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_absent_data_says_how_to_get_it(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"directory .* is not given; give it as --data.root DIR"):
         load(name)
-    with pytest.raises(InputError, match=f"data '{name}'.*not found.*--data.download true"):
+    with pytest.raises(InputError, match=f"data '{name}'.*not found.*--data.download"):
         load(name, DataOptions(root=str(tmp_path)))
 
 

@@ -56,7 +56,7 @@ def read(name: str, options: DataOptions) -> Dataset:
     if options.root is None:
         raise InputError(
             "the directory of the downloaded files is not given; give it as --data.root DIR "
-            "(and --data.download true, if they are not there yet)"
+            "(and --data.download, if they are not there yet)"
         )
     root = Path(options.root).expanduser()
     source, augment = _SOURCES[name]
@@ -68,7 +68,7 @@ def read(name: str, options: DataOptions) -> Dataset:
         cure = (
             "check the connection and that the directory is writable, or remove damaged files"
             if options.download
-            else "download it with --data.download true, or name another directory as --data.root DIR"
+            else "download it with --data.download, or name another directory as --data.root DIR"
         )
         reason = str(error).partition(" You can use download=True")[0] or type(error).__name__
         raise InputError(f"it cannot be read from {root} ({reason}); {cure}") from error
