@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from oche.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from oche.api import SearchResult as SearchResult
     from oche.api import search as search
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from oche.training.protocol import TrainingProtocol as TrainingProtocol
     from oche.training.trainer import Trained as Trained
 
-__version__ = "0.1.0"
 
 _HOME = {
     "Cosine": "oche.schedule",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.architecture import Architecture
@@ -22,6 +22,7 @@ from oche.loop import Found, SearchData, run_search
 from oche.methods import Method
 from oche.methods import method as named_method
 from oche.metrics import ACCURACY, Loss, Metric
+from oche.nn.choice import decisions
 from oche.nn.network import CellNetwork, Stack
 from oche.nn.supernet import Supernet, logits
 from oche.presets import default_preset
@@ -38,7 +39,8 @@ from oche.training.protocol import protocol as named_protocol
 from oche.training.trainer import Trained, TrainingData, run_training
 
 Loader: TypeAlias = Iterable[tuple[Any, Any]]
-Metrics: TypeAlias = Mapping[str, Metric]
+Metrics: TypeAlias = Mapping[str, Metric | Callable[[Any, Any], Tensor]]
+"""Metrics by name; for a plain function, higher is better."""
 
 LARGEST_SCALE = 100.0
 """How far the rate of the logits may be raised in a short search. With Adam a logit moves by about its rate per step:
@@ -132,8 +134,8 @@ def search(
         source = SearchData(train=IterableBatches(train, device, derive(seed, "train")), valid=own, evaluation=own)
     else:
         raise InputError('a search needs data="digits" or another data set, or both train=... and valid=... loaders')
-    if loss is None:
-        loss, metrics = F.cross_entropy, ACCURACY if metrics is None else metrics
+    measured = _metrics(metrics, loss)
+    loss = F.cross_entropy if loss is None else _loss(loss)
     with frozen(derive(seed, "supernet"), device):
         searched, supernet = _supernet(space, sizes.supernet, task)
     supernet = supernet.to(device)
@@ -144,7 +146,7 @@ def search(
         chosen,
         source,
         loss=loss,
-        metrics=metrics or {},
+        metrics=measured,
         epochs=epochs,
         seed=seed,
         device=device,
@@ -208,6 +210,13 @@ def train(
     if protocol is None:
         protocol = named_preset(default_preset(device)).protocol
     rules = named_protocol(protocol) if isinstance(protocol, str) else protocol
+    if not isinstance(model, Architecture | nn.Module):
+        raise InputError(
+            f"training needs an Architecture or a module, but got {type(model).__name__}; "
+            'for a known one: oche.known_architectures()["darts-v2"].architecture'
+        )
+    if loss is not None:
+        _loss(loss)
     if data is not None:
         _either(train, valid, test)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
@@ -232,9 +241,11 @@ def train(
         train_loss = loss or rules.loss(None, device)
     else:
         raise InputError('training needs data="digits" or another data set, or a train=... loader')
+    if any(len(choice.options) > 1 for _, _, choice in decisions(model)):
+        raise InputError(
+            "this module still has undecided choices; train result.space.network(result.architecture) of its search"
+        )
     network = model.to(device)
-    if metrics is None:
-        metrics = ACCURACY if loss is None else {}
     return run_training(
         network,
         network.with_auxiliary if isinstance(network, CellNetwork) else lambda x: (network(x), None),
@@ -242,7 +253,7 @@ def train(
         data=source,
         train_loss=train_loss,
         loss=loss or F.cross_entropy,
-        metrics=metrics,
+        metrics=_metrics(metrics, loss),
         seed=derive(seed, "training"),
         device=device,
         deadline=deadline,
@@ -285,9 +296,27 @@ def _supernet(
     return space, space.supernet(task)
 
 
+def _metrics(metrics: Metrics | None, loss: Loss | None) -> dict[str, Metric]:
+    """Metrics as given, or accuracy beside the default loss."""
+    if metrics is None:
+        return dict(ACCURACY) if loss is None else {}
+    if not isinstance(metrics, Mapping):
+        raise InputError(f'metrics are given by name, such as {{"mae": my_function}}, but got {type(metrics).__name__}')
+    return {name: m if isinstance(m, Metric) else Metric(m) for name, m in metrics.items()}
+
+
+def _loss(loss: Loss) -> Loss:
+    if isinstance(loss, type) or not callable(loss):
+        raise InputError(
+            f"a loss is a function of (output, target), such as nn.BCEWithLogitsLoss() or nn.functional.mse_loss, "
+            f"but got {loss!r}"
+        )
+    return loss
+
+
 def _positive(name: str, value: int | None, default: int) -> int:
-    if value is not None and value < 1:
-        raise InputError(f"a search needs {name} >= 1, but got {name}={value}")
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise InputError(f"a search needs a whole number of {name} >= 1, but got {name}={value!r}")
     return default if value is None else value
 
 

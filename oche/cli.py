@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter, Token, convert
 
-from oche import __version__
 from oche.config import Baseline, Duration, RunCommand, SearchCommand, TrainCommand
 from oche.errors import InputError
+from oche.version import __version__
 
 # Values written as one word (`2h`, `random:3`): their class parses them. It is told from here, so that the option
 # modules stay free of the command-line library.
@@ -35,6 +35,7 @@ app = App(
     version=__version__,
     help_format="plaintext",  # the Markdown renderer costs 0.1 s at every --help
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # main() says what happened
     default_parameter=Parameter(negative_iterable=(), converter=_strict),
 )
 

@@ -18,8 +18,8 @@ class Deadline:
     """
 
     def __init__(self, seconds: float | None = None) -> None:
-        if seconds is not None and not seconds > 0:
-            raise InputError(f"a time limit is more than 0 seconds, but got {seconds}")
+        if seconds is not None and (not isinstance(seconds, int | float) or not seconds > 0):
+            raise InputError(f"a time limit is a number of seconds above 0, but got {seconds!r}")
         self.start = time.monotonic()
         self.seconds = seconds
 

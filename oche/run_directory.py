@@ -29,12 +29,12 @@ from typing import Any
 
 import torch
 
-from oche import __version__
 from oche.config import CommonOptions
 from oche.data.dataset import Dataset
 from oche.errors import InputError
 from oche.metrics import Meter
 from oche.spaces.space import Space
+from oche.version import __version__
 
 FORMAT = 1
 

@@ -510,3 +510,30 @@ def test_an_architecture_knows_its_space() -> None:
 def test_what_cannot_be_trained_is_refused(model: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         oche.train(model, **options)
+
+
+# -- what people get wrong in Python -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: oche.search(SPACE, data=TOY, batch=8, epochs="3"), r"whole number of epochs.*'3'"),  # type: ignore[arg-type]
+        (lambda: oche.search(SPACE, data=TOY, batch=8, epochs=2.5), r"whole number of epochs.*2\.5"),  # type: ignore[arg-type]
+        (lambda: oche.search(SPACE, data=TOY, batch=8, time_limit="20s"), r"number of seconds.*'20s'"),  # type: ignore[arg-type]
+        (lambda: oche.search(SPACE, data=TOY, batch=8, loss=nn.MSELoss), r"function of \(output, target\)"),  # type: ignore[arg-type]
+        (lambda: oche.search(SPACE, data=TOY, batch=8, loss="mse"), r"function of \(output, target\).*'mse'"),  # type: ignore[arg-type]
+        (lambda: oche.search(SPACE, data=TOY, batch=8, metrics=[exact_match]), r"by name"),  # type: ignore[arg-type]
+        (lambda: oche.train("darts-v2", data=TOY), r"known_architectures\(\)\[.darts-v2.\]"),  # type: ignore[arg-type]
+        (lambda: oche.train(Block1d(1), train=LINES, loss=F.mse_loss), r"undecided choices"),
+        (lambda: oche.Choice([nn.Identity()]), r"mapping of names.*list"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_types_are_named(call: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_a_metric_may_be_a_plain_function() -> None:
+    result = oche.search(SPACE, data=TOY, batch=8, epochs=1, metrics={"share": lambda output, target: 0.25})
+    assert result.found.records[0]["valid_share"] == 0.25

@@ -287,3 +287,12 @@ def test_baselines():
     for text in ("random:0", "best:3", "3"):
         with pytest.raises(InputError, match="random:3"):
             Baseline.parse(text)
+
+
+def test_ctrl_c_ends_with_status_130_and_a_word(capsys, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oche.api.run_search", interrupted)
+    assert main(["search", *TINY, "--run", "out"]) == 130
+    assert capsys.readouterr().err == "oche: interrupted\n"

@@ -60,6 +60,8 @@ class Choice(Decision):
     """
 
     def __init__(self, candidates: Mapping[str, nn.Module], key: str | None = None) -> None:
+        if not isinstance(candidates, Mapping):
+            raise InputError(f"Choice needs a mapping of names to modules, but got {type(candidates).__name__}")
         super().__init__(tuple(candidates), key)
         self.candidates = nn.ModuleDict()
         for name, candidate in candidates.items():
