@@ -246,7 +246,7 @@ def batches(
     if files and not stream:
         raise InputError(
             f"stream=False needs images in memory, but these {len(part)} images are files; "
-            "load them with --data.stream false"
+            "load them with --data.no-stream"
         )
     plan = _Plan(len(part), batch, shuffle, drop_last, seed)
     if not stream:

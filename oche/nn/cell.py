@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from oche.nn.choice import Choice
+from oche.nn.choice import Choice, total
 from oche.nn.operations import FactorizedReduce, NormForm, relu_conv_norm
 
 Mixture: TypeAlias = Mapping[str, Tensor]
@@ -97,11 +97,7 @@ class Cell(nn.Module):
         states = [self.preprocess[0](first), self.preprocess[1](second)]
         for node in self.nodes:
             assert isinstance(node, nn.ModuleDict)
-            outputs = [edge(states[int(i)], mixture) for i, edge in node.items()]
-            total = outputs[0]
-            for output in outputs[1:]:
-                total = total + output
-            states.append(total)
+            states.append(total(edge(states[int(i)], mixture) for i, edge in node.items()))
         return torch.cat(states[CELL_INPUTS:], dim=1)
 
 

@@ -9,7 +9,8 @@ holds equal weights.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import combinations
 from math import comb
 
@@ -130,10 +131,7 @@ class KeptInputs(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Add the kept inputs."""
-        total = inputs[self.kept[0]]
-        for i in self.kept[1:]:
-            total = total + inputs[i]
-        return total
+        return total(inputs[i] for i in self.kept)
 
 
 class ValueChoice(Decision):
@@ -195,17 +193,23 @@ class ValueChoice(Decision):
         return self.mixing @ inside.to(self.mixing.dtype)
 
 
-def weighted_sum(mixing: Tensor, outputs: Sequence[Tensor] | Iterator[Tensor]) -> Tensor:
+def weighted_sum(mixing: Tensor, outputs: Iterable[Tensor]) -> Tensor:
     """`sum_o mixing[o] * outputs[o]` for a vector `mixing`; outputs are consumed one at a time.
 
     Raises:
         ValueError: the number of outputs is not the length of `mixing`.
     """
-    terms = (a * y for a, y in zip(mixing.unbind(), outputs, strict=True))
-    total = next(terms)
-    for term in terms:
-        total = total + term
-    return total
+    return total(a * y for a, y in zip(mixing.unbind(), outputs, strict=True))
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one tensor, in order; Python's `sum` would start by adding 0."""
+    return reduce(torch.add, terms)
+
+
+def kind_of(key: str) -> str:
+    """The first part of a key: the kind of cell, or the outermost module of a user's choice."""
+    return key.split(KEY_SEPARATOR)[0]
 
 
 def decisions(module: nn.Module) -> Iterator[tuple[str, str, Decision]]:

@@ -65,7 +65,7 @@ class InnerStep:
         )
 
     def apply(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
-        """`w'`, without gradient clipping."""
+        """`w'` (AllegroNAS Eq. 2 with momentum and decay), without gradient clipping."""
         velocity = self.velocity or [None] * len(weights)
         return [
             w - self.lr * ((0 if v is None else self.momentum * v) + g + self.weight_decay * w)

@@ -50,13 +50,16 @@ class Unrolled:
         w, a = point.weights, point.mixture
         free = [x.detach().requires_grad_() for x in w]
         fixed = {key: x.detach() for key, x in a.items()}
+        # Step 1: w' (DARTS Eq. 6).
         ahead = inner.apply(w, weight_gradient(problem.train(free, fixed, point.train_batch), free))
 
+        # Step 2: g1 and v, at w'.
         ahead = [x.detach().requires_grad_() for x in ahead]
         loss = problem.valid(ahead, a, point.valid_batch)
         both = torch.autograd.grad(loss, [*a.values(), *ahead], allow_unused=True, materialize_grads=True)
         first, direction = dict(zip(a, both[: len(a)], strict=True)), both[len(a) :]
 
+        # Steps 3 and 4: g1 - lr d2L_train/(da dw) v (DARTS Eq. 7, 8).
         mixed = mixed_product(problem, point, direction, self.radius)
         return {key: first[key] - inner.lr * mixed[key] for key in a}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from oche.nn.choice import KEY_SEPARATOR
+from oche.nn.choice import kind_of
 
 
 def entropy(mixture: Mapping[str, Tensor]) -> float:
@@ -19,5 +19,5 @@ def entropy_by_kind(mixture: Mapping[str, Tensor]) -> dict[str, float]:
     """The same per first part of the key: `normal`, `reduction`, or the choices of a user's module."""
     kinds: dict[str, dict[str, Tensor]] = {}
     for key, a in mixture.items():
-        kinds.setdefault(key.split(KEY_SEPARATOR)[0], {})[key] = a
+        kinds.setdefault(kind_of(key), {})[key] = a
     return {kind: entropy(part) for kind, part in kinds.items()}

@@ -20,7 +20,7 @@ from oche.architecture import Architecture
 from oche.domain import Domain, Edge, Node
 from oche.errors import InputError, unknown
 from oche.nn.cell import CELL_INPUTS, FixedEdge, MixedEdge
-from oche.nn.choice import Choice
+from oche.nn.choice import KEY_SEPARATOR, Choice, kind_of
 from oche.nn.network import CellNetwork, Stack
 from oche.nn.operations import NETWORK, OPERATIONS, SUPERNET, NormForm, operation
 from oche.nn.supernet import Supernet
@@ -71,8 +71,9 @@ class Space:
                         raise unknown("candidate operation", name, OPERATIONS)
                 if len(set(candidates)) < len(candidates):
                     raise InputError(f"the candidates of an edge must differ, but one has {candidates}")
-                if not self._selectable(candidates):
-                    raise InputError(f"every edge needs a candidate that may be selected, but one has {candidates}")
+        for edge in self.domain.edges.values():
+            if not edge.selectable:
+                raise InputError(f"every edge needs a candidate that may be selected, but one has {edge.candidates}")
 
     def cell_kinds(self) -> dict[str, EdgeCandidates]:
         """The candidates of each kind of cell."""
@@ -85,7 +86,7 @@ class Space:
         nodes = []
         for kind, per_edge in self.cell_kinds().items():
             remaining = iter(per_edge)
-            for node in range(CELL_INPUTS, CELL_INPUTS + self.nodes):
+            for node in self._node_states:
                 edges = [Edge(edge_key(kind, node, i), next(remaining), excluded) for i in range(node)]
                 nodes.append(Node(tuple(edges), self.keep))
         return Domain(self.name, tuple(nodes))
@@ -127,16 +128,15 @@ class Space:
         """
 
         def edges(index: int, kind: str, channels: int) -> list[dict[int, nn.Module]]:
-            remaining = iter(self.cell_kinds()[kind])
-            nodes: list[dict[int, nn.Module]] = []
-            for node in range(CELL_INPUTS, CELL_INPUTS + self.nodes):
-                nodes.append({})
-                for i in range(node):
-                    stride = _stride(kind, i)
-                    ops = {name: operation(name, channels, stride, SUPERNET) for name in next(remaining)}
-                    key = edge_key(kind, node, i)
-                    nodes[-1][i] = MixedEdge(Choice(ops, key), key)
-            return nodes
+            def mixed(key: str, stride: int) -> nn.Module:
+                names = map(str, self.domain.edges[key].candidates)
+                return MixedEdge(
+                    Choice({name: operation(name, channels, stride, SUPERNET) for name in names}, key), key
+                )
+
+            return [
+                {i: mixed(edge_key(kind, node, i), _stride(kind, i)) for i in range(node)} for node in self._node_states
+            ]
 
         return Supernet(CellNetwork(task, self.supernet_stack, edges, SUPERNET))
 
@@ -156,7 +156,7 @@ class Space:
         """
         stack = stack or self.network_stack
         kinds = set(stack.kinds(task))
-        self.domain.check(architecture, {key for key in self.domain.edges if key.split("/")[0] in kinds})
+        self.domain.check(architecture, {key for key in self.domain.edges if kind_of(key) in kinds})
 
         def edges(index: int, kind: str, channels: int) -> list[dict[int, nn.Module]]:
             return [
@@ -174,7 +174,7 @@ class Space:
                 for i in range(node)
                 if edge_key(kind, node, i) in architecture.choices
             }
-            for node in range(CELL_INPUTS, CELL_INPUTS + self.nodes)
+            for node in self._node_states
         ]
 
     # -- JSON ----------------------------------------------------------------------------------------------------------
@@ -200,8 +200,10 @@ class Space:
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError(f"this is no space as to_json() writes it: {type(error).__name__}: {error}") from None
 
-    def _selectable(self, candidates: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(c for c in candidates if self.select_none or c != "none")
+    @property
+    def _node_states(self) -> range:
+        """The indices of the intermediate nodes among a cell's states; node j may read every state before j."""
+        return range(CELL_INPUTS, CELL_INPUTS + self.nodes)
 
 
 def edge_count(nodes: int) -> int:
@@ -211,7 +213,7 @@ def edge_count(nodes: int) -> int:
 
 def edge_key(kind: str, node: int, source: int) -> str:
     """The key of an edge's logits: `normal/3<-0` runs from state 0 to state 3 of the normal cells."""
-    return f"{kind}/{node}<-{source}"
+    return f"{kind}{KEY_SEPARATOR}{node}<-{source}"
 
 
 def _stride(kind: str, source: int) -> int:

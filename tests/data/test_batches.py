@@ -148,7 +148,7 @@ def test_an_impossible_batch_is_refused(batch: int, drop_last: bool) -> None:
 def test_files_are_not_put_on_the_device(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     files = Part(ImageFiles.found(tmp_path, ["a.png"], None), torch.tensor([0]))
-    with pytest.raises(InputError, match=r"--data.stream false"):
+    with pytest.raises(InputError, match=r"--data\.no-stream"):
         batches(files, batch=1, normalize=PLAIN, shuffle=True, drop_last=True, seed=0, device=CPU, stream=False)
 
 
