@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from oche.data.options import DataOptions as DataOptions
     from oche.data.prepare import Normalize as Normalize
     from oche.errors import InputError as InputError
+    from oche.listener import Job as Job
+    from oche.listener import Listener as Listener
     from oche.methods import Method as Method
     from oche.metrics import Metric as Metric
     from oche.nn.choice import Choice as Choice
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from oche.optim import SGD as SGD
     from oche.optim import Adam as Adam
     from oche.optim import AdamW as AdamW
-    from oche.run import load_network as load_network
+    from oche.network_file import load_network as load_network
+    from oche.report.tensorboard import TensorBoard as TensorBoard
     from oche.schedule import Cosine as Cosine
     from oche.spaces.registry import known_architectures as known_architectures
     from oche.spaces.registry import space as space
@@ -56,17 +59,20 @@ _HOME = {
     "ImageTask": "oche.task",
     "InputChoice": "oche.nn.choice",
     "InputError": "oche.errors",
+    "Job": "oche.listener",
+    "Listener": "oche.listener",
     "Method": "oche.methods",
     "Metric": "oche.metrics",
     "SearchResult": "oche.api",
     "Space": "oche.spaces.space",
     "Stack": "oche.nn.network",
+    "TensorBoard": "oche.report.tensorboard",
     "Trained": "oche.training.trainer",
     "TrainingProtocol": "oche.training.protocol",
     "ValueChoice": "oche.nn.choice",
     "known_architectures": "oche.spaces.registry",
     "load": "oche.data.load",
-    "load_network": "oche.run",
+    "load_network": "oche.network_file",
     "search": "oche.api",
     "space": "oche.spaces.registry",
     "train": "oche.api",

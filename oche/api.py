@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.architecture import Architecture
+from oche.checkpoint import Checkpoints, Forgetful, Keeper
 from oche.clock import Deadline
 from oche.data.batches import IterableBatches
 from oche.data.dataset import Dataset
@@ -87,6 +89,7 @@ def search(
     seed: int = 0,
     device: str | torch.device | None = None,
     listeners: Iterable[Listener] = (),
+    checkpoints: Keeper | str | Path | None = None,
 ) -> SearchResult:
     """Search an architecture.
 
@@ -111,6 +114,7 @@ def search(
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
         listeners: who watches.
+        checkpoints: a directory to save checkpoints in; a search that was cut off goes on from there, bit for bit.
 
     Raises:
         InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
@@ -152,6 +156,7 @@ def search(
         device=device,
         deadline=deadline,
         listeners=listeners,
+        keeper=_keeper(checkpoints, "search"),
     )
     return SearchResult(
         architecture=found.architecture,
@@ -180,6 +185,7 @@ def train(
     seed: int = 0,
     device: str | torch.device | None = None,
     listeners: Iterable[Listener] = (),
+    checkpoints: Keeper | str | Path | None = None,
     job: str = "train",
 ) -> Trained:
     """Train a discrete network and evaluate it once on the test part.
@@ -201,6 +207,7 @@ def train(
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
         listeners: who watches.
+        checkpoints: a directory to save checkpoints in; a training that was cut off goes on from there, bit for bit.
         job: what listeners call it.
 
     Raises:
@@ -258,6 +265,7 @@ def train(
         device=device,
         deadline=deadline,
         listeners=listeners,
+        keeper=_keeper(checkpoints, job),
         job=job,
     )
 
@@ -294,6 +302,12 @@ def _supernet(
             "or task=oche.ImageTask(channels=3, height=32, width=32, classes=10) beside your loaders"
         )
     return space, space.supernet(task)
+
+
+def _keeper(checkpoints: Keeper | str | Path | None, job: str) -> Keeper:
+    if checkpoints is None:
+        return Forgetful()
+    return Checkpoints(Path(checkpoints), job) if isinstance(checkpoints, str | Path) else checkpoints
 
 
 def _metrics(metrics: Metrics | None, loss: Loss | None) -> dict[str, Metric]:

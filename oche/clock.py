@@ -23,6 +23,10 @@ class Deadline:
         self.start = time.monotonic()
         self.seconds = seconds
 
+    def carry(self, seconds: float) -> None:
+        """Count the seconds that an earlier session has used."""
+        self.start -= seconds
+
     @property
     def spent(self) -> float:
         """The share of the allowance that is used up; 0 without a limit."""

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from oche.metrics import Meter
 
 
-class Listener(Protocol):
-    """Hears of every step and epoch of a search or a training; may not change it."""
+@dataclass(frozen=True)
+class Job:
+    """What begins.
 
-    def start(self, job: str, epochs: int, steps: int) -> None:
-        """A job of so many epochs begins, each of so many steps."""
-        ...
+    Attributes:
+        name: `search`, `train`, `random 1`, ...
+        epochs: planned.
+        steps: of each epoch.
+        done: steps that earlier sessions have done.
+        records: of the epochs that earlier sessions have finished.
+    """
+
+    name: str
+    epochs: int
+    steps: int
+    done: int = 0
+    records: tuple[Mapping[str, Any], ...] = ()
+
+
+class Listener:
+    """Hears of every step and epoch of a search or a training; may not change it. Derive from it to hear some."""
+
+    def start(self, job: Job) -> None:
+        """A job begins, or goes on."""
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
         """A step is done. Reading the meter waits for the device, so do it seldom."""
-        ...
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done; the record is plain JSON values."""
-        ...
 
     def finish(self) -> None:
-        """The job is over."""
-        ...
+        """The job is over, or has stopped."""
 
 
 class Listeners:
@@ -36,10 +52,10 @@ class Listeners:
         self._all = tuple(listeners)
 
     @contextmanager
-    def job(self, name: str, epochs: int, steps: int) -> Iterator[None]:
+    def job(self, job: Job) -> Iterator[None]:
         """Tell everyone of the start, and of the end however it comes."""
         for listener in self._all:
-            listener.start(name, epochs, steps)
+            listener.start(job)
         try:
             yield
         finally:

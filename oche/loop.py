@@ -19,18 +19,20 @@ import torch
 from torch import Tensor, nn
 
 from oche.architecture import Architecture
+from oche.checkpoint import Forgetful, Keeper, Position, offering
 from oche.clock import Deadline
 from oche.data.batches import Batch, Batches
 from oche.domain import Domain
 from oche.errors import InputError
 from oche.evaluation import evaluate
-from oche.listener import Listener, Listeners
+from oche.listener import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Meter, Metric
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
 from oche.objective.base import Point
 from oche.objective.problem import SupernetProblem
 from oche.optim import set_rate
+from oche.plain import described
 from oche.probe.entropy import entropy, entropy_by_kind
 from oche.probe.verdict import LogitTable, Verdict, judge
 from oche.randomness import derive, frozen, generator
@@ -94,6 +96,15 @@ class SearchStep:
         self._weight_optimizer = method.weight_optimizer.build(self._weights)
         self._logit_optimizer = method.logit_optimizer.build(logits(supernet).values())
         method.objective.check(self._weight_optimizer)
+
+    def state(self) -> dict[str, Any]:
+        """Of both optimizers."""
+        return {"weights": self._weight_optimizer.state_dict(), "logits": self._logit_optimizer.state_dict()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up the state of both optimizers."""
+        self._weight_optimizer.load_state_dict(state["weights"])
+        self._logit_optimizer.load_state_dict(state["logits"])
 
     def set_rates(self, fraction: float) -> dict[str, float]:
         """Set both learning rates for the finished fraction of the epochs, and return them by name."""
@@ -167,6 +178,86 @@ class SearchStep:
             return self._method.relaxation.draw(values)
 
 
+class _Search:
+    """Everything of a search that changes: what a checkpoint keeps.
+
+    Attributes:
+        epoch: epochs done.
+        step: steps done of the epoch after those.
+        steps: weight steps taken in all.
+        meter: sums over the steps of this epoch.
+        history: the logits at the start and after every epoch.
+        entropies: of the mean mixture, at the same times.
+        records: one per epoch done.
+        architecture: the selection after the last epoch done.
+        good: the supernet after the last epoch done.
+        stopped: why the search ends before its last epoch.
+        over: whether no step is left to take.
+    """
+
+    def __init__(
+        self, supernet: Supernet, step: SearchStep, meter: Meter, deadline: Deadline, architecture: Architecture
+    ) -> None:
+        self._supernet, self._step, self._deadline = supernet, step, deadline
+        self.epoch = self.step = self.steps = 0
+        self.meter = meter
+        self.history = [_table(supernet)]
+        self.entropies: list[float] = []
+        self.records: list[dict[str, Any]] = []
+        self.architecture = architecture
+        self.good = _snapshot(supernet)
+        self.stopped: str | None = None
+        self.over = False
+
+    @property
+    def position(self) -> Position:
+        """See `Resumable`."""
+        return Position(self.epoch, self.step, self.over)
+
+    def state(self) -> dict[str, Any]:
+        """See `Resumable`. Between two epochs the supernet is itself the last good one."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "steps": self.steps,
+            "seconds": self._deadline.elapsed,
+            "supernet": self._supernet.state_dict(),
+            "optimizers": self._step.state(),
+            "meter": self.meter.state(),
+            "history": self.history,
+            "entropies": self.entropies,
+            "records": self.records,
+            "architecture": self.architecture.to_json(),
+            "good": self.good if self.step else None,
+            "stopped": self.stopped,
+            "over": self.over,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Resumable`."""
+        if state["good"] is not None:
+            self._supernet.load_state_dict(state["good"])
+            self.good = _snapshot(self._supernet)
+        self._supernet.load_state_dict(state["supernet"])
+        if state["good"] is None:
+            self.good = _snapshot(self._supernet)
+        self._step.restore(state["optimizers"])
+        self.meter.restore(state["meter"])
+        self._deadline.carry(state["seconds"])
+        self.architecture = Architecture.from_json(state["architecture"])
+        for name in ("epoch", "step", "steps", "history", "entropies", "records", "stopped", "over"):
+            setattr(self, name, state[name])
+
+    def end_epoch(self, architecture: Architecture, entropy: float, record: dict[str, Any]) -> None:
+        """An epoch is done, with this selection."""
+        self.architecture, self.good = architecture, _snapshot(self._supernet)
+        self.history.append(_table(self._supernet))
+        self.entropies.append(entropy)
+        self.records.append(record)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.meter.clear()
+
+
 def run_search(
     supernet: Supernet,
     domain: Domain,
@@ -180,6 +271,7 @@ def run_search(
     device: torch.device,
     deadline: Deadline | None = None,
     listeners: Iterable[Listener] = (),
+    keeper: Keeper | None = None,
 ) -> Found:
     """Search until the last epoch, the deadline, or a loss that is no number.
 
@@ -195,11 +287,13 @@ def run_search(
         device: where to compute.
         deadline: when to end early with the selection of that moment.
         listeners: who watches.
+        keeper: has the state of an earlier session, and keeps that of this one.
 
     Raises:
         InputError: no step can be made, or the very first epoch diverges.
+        Interrupted: the user has stopped it; the keeper has its state.
     """
-    deadline, watching = deadline or Deadline(), Listeners(listeners)
+    deadline, watching, keeper = deadline or Deadline(), Listeners(listeners), keeper or Forgetful()
     steps_per_epoch = len(data.train)
     if not steps_per_epoch or not len(data.valid):
         raise InputError("a search needs a batch in each half, but got none; use more data or a smaller batch")
@@ -215,76 +309,80 @@ def run_search(
     def select() -> Architecture:
         return method.selection.select(domain, logits(supernet), method.relaxation)
 
-    def validate(epoch: int) -> dict[str, float]:
-        with frozen(derive(seed, "evaluate", epoch), device):
+    def validate() -> dict[str, float]:
+        with frozen(derive(seed, "evaluate", run.epoch), device):
             forward = partial(supernet, mixture=mean_mixture())
-            return evaluate(supernet, forward, data.evaluation.epoch(0), loss, metrics)
+            batches = offering(keeper, run, data.evaluation.epoch(0))
+            return evaluate(supernet, forward, batches, loss, metrics)
 
-    architecture = select()
-    history, records = [_table(supernet)], list[dict[str, Any]]()
-    entropies = [entropy(mean_mixture())]
-    steps, stopped = 0, None
     if not supernet.body.training:
         supernet.train()
-    good = _snapshot(supernet)
-    with watching.job("search", epochs, steps_per_epoch):
-        for epoch in range(epochs):
-            plan = _plan(method, epoch, epochs)
-            rates = step.set_rates(epoch / epochs)
-            meter = Meter(metrics)
-            for i, (train_batch, valid_batch) in enumerate(_pairs(data, epoch)):
-                step_seed = derive(seed, "step", epoch, i)
-                batch_loss, output = step(train_batch, valid_batch, seed=step_seed, move_logits=plan.move_logits)
-                meter.add(batch_loss, output, train_batch[1])
-                steps += 1
-                watching.step(epoch, i, meter)
-                if deadline.passed and (epoch, i) != (epochs - 1, steps_per_epoch - 1):
-                    stopped = f"the time limit came in epoch {epoch + 1} of {epochs}, step {i + 1} of {steps_per_epoch}"
+    run = _Search(supernet, step, Meter(metrics), deadline, select())
+    run.entropies.append(entropy(mean_mixture()))
+    structure = {key: len(value) for key, value in logits(supernet).items()}
+    plan = {"structure": structure, "epochs": epochs, "steps": steps_per_epoch, "seed": seed, "metrics": list(metrics)}
+    keeper.begin(run, plan | {"method": described(method)})
+    done = run.epoch * steps_per_epoch + run.step
+    with watching.job(Job("search", epochs, steps_per_epoch, done, tuple(run.records))):
+        while not run.over:
+            epoch_plan = _plan(method, run.epoch, epochs)
+            rates = step.set_rates(run.epoch / epochs)
+            for train_batch, valid_batch in _pairs(data, run.epoch, run.step):
+                step_seed = derive(seed, "step", run.epoch, run.step)
+                batch_loss, output = step(train_batch, valid_batch, seed=step_seed, move_logits=epoch_plan.move_logits)
+                run.meter.add(batch_loss, output, train_batch[1])
+                watching.step(run.epoch, run.step, run.meter)
+                run.step += 1
+                run.steps += 1
+                if deadline.passed and (run.epoch + 1, run.step) != (epochs, steps_per_epoch):
+                    place = f"epoch {run.epoch + 1} of {epochs}, step {run.step} of {steps_per_epoch}"
+                    run.stopped = f"the time limit came in {place}"
                     break
+                keeper.offer(run)
 
-            means, table = meter.means(), _table(supernet)
+            means, table = run.meter.means(), _table(supernet)
             if not all(map(math.isfinite, [means["loss"], *(a for row in table.values() for a in row)])):
-                stopped = f"the loss became {means['loss']} in epoch {epoch + 1}"
-                if not records:
+                run.stopped = f"the loss became {means['loss']} in epoch {run.epoch + 1}"
+                if not run.records:
                     raise InputError(
-                        f"{stopped}, so there is nothing to select; use a smaller rate or check the data's scale"
+                        f"{run.stopped}, so there is nothing to select; use a smaller rate or check the data's scale"
                     )
-                supernet.load_state_dict(good)  # the selection of the epoch before stands, and its supernet
+                supernet.load_state_dict(run.good)  # the selection of the epoch before stands, and its supernet
                 break
 
-            architecture, good = select(), _snapshot(supernet)
-            history.append(table)
-            entropies.append(entropy(mean_mixture()))
-            record = {"phase": "search", "epoch": epoch + 1, "steps": steps, "seconds": deadline.elapsed, **rates}
-            record |= {f"train_{name}": value for name, value in means.items()}
-            if stopped is None:
-                record |= {f"valid_{name}": value for name, value in validate(epoch).items()}
-            record |= {"entropy": entropies[-1], "entropy_by_kind": entropy_by_kind(mean_mixture())}
+            architecture, ies = select(), entropy(mean_mixture())
+            record = {"phase": "search", "epoch": run.epoch + 1, "steps": run.steps, "seconds": deadline.elapsed}
+            record |= rates | {f"train_{name}": value for name, value in means.items()}
+            if run.stopped is None:
+                record |= {f"valid_{name}": value for name, value in validate().items()}
+            record |= {"entropy": ies, "entropy_by_kind": entropy_by_kind(mean_mixture())}
             record |= {"logits": table, "architecture": dict(architecture.items)}
-            records.append(record)
+            run.end_epoch(architecture, ies, record)
             watching.epoch(record)
-            if stopped is not None:
-                break
+            run.over = run.stopped is not None or run.epoch == epochs
+            keeper.offer(run, epoch_done=True)
+        run.over = True
+        keeper.finish(run)
 
     for parameter in supernet.parameters():
         parameter.grad = None
     shown = f"valid_{next(iter(metrics), 'loss')}"
-    validation = next((record[shown] for record in reversed(records) if shown in record), None)
+    validation = next((record[shown] for record in reversed(run.records) if shown in record), None)
     verdict = judge(
-        architecture,
-        first=history[0],
-        last=history[-1],
-        entropies=(entropies[0], entropies[-1]),
+        run.architecture,
+        first=run.history[0],
+        last=run.history[-1],
+        entropies=(run.entropies[0], run.entropies[-1]),
         validation=None if validation is None else (shown.removeprefix("valid_"), validation),
     )
     return Found(
-        architecture=architecture,
-        logits=tuple(history),
-        records=tuple(records),
+        architecture=run.architecture,
+        logits=tuple(run.history),
+        records=tuple(run.records),
         verdict=verdict,
-        steps=steps,
+        steps=run.steps,
         seconds=deadline.elapsed,
-        stopped=stopped,
+        stopped=run.stopped,
     )
 
 
@@ -295,11 +393,18 @@ def _plan(method: Method, epoch: int, epochs: int) -> EpochPlan:
     return plan
 
 
-def _pairs(data: SearchData, epoch: int) -> Iterator[tuple[Batch, Batch]]:
+def _pairs(data: SearchData, epoch: int, start: int) -> Iterator[tuple[Batch, Batch]]:
     """A training and a validation batch per step; a shorter validation half begins anew, in another order."""
+    if start == len(data.train):
+        return iter(())
     rounds = -(-len(data.train) // len(data.valid))
-    valid = (batch for r in range(rounds) for batch in data.valid.epoch(epoch * rounds + r))
-    return zip(data.train.epoch(epoch), valid, strict=False)
+    first, skipped = divmod(start, len(data.valid))
+    valid = (
+        batch
+        for r in range(first, rounds)
+        for batch in data.valid.epoch(epoch * rounds + r, skipped if r == first else 0)
+    )
+    return zip(data.train.epoch(epoch, start), valid, strict=False)
 
 
 def _snapshot(supernet: Supernet) -> dict[str, Tensor]:

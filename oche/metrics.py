@@ -53,6 +53,18 @@ class Meter:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._count += n
 
+    def state(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up sums; adding to a scalar on the CPU brings it to the device of the losses."""
+        self._sums, self._count = dict(state["sums"]), state["count"]
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._sums, self._count = {}, 0
+
     def means(self) -> dict[str, float]:
         """The means so far by name, `loss` among them; empty before the first batch. Waits for the device."""
         if not self._count:

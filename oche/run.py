@@ -1,37 +1,37 @@
-"""The jobs behind the commands `run`, `search` and `train`."""
+"""The commands `run`, `search`, `train`, `resume` and `select`.
+
+A command first checks everything and makes its directory; then it works through its pieces in order. A finished
+piece is written down, and what is written down is not done again: with the checkpoints within a piece, that is all
+that resuming needs.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from random import Random
 from statistics import mean, stdev
 from typing import Any
 
 import torch
-from rich.console import Console
-from torch import Tensor, nn
 
 from oche import api
 from oche.architecture import Architecture
-from oche.config import CommonOptions, NamedData, RunCommand, SearchCommand, TrainCommand, TrainOptions
-from oche.data.dataset import Dataset
-from oche.data.load import load
-from oche.data.prepare import Normalize
-from oche.errors import InputError, unknown
+from oche.config import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
+from oche.data.split import holdout, search_halves
+from oche.errors import InputError, named, unknown
 from oche.feed import search_feed, training_feed
-from oche.listener import Listener
-from oche.methods import Method, method
-from oche.nn.network import CellNetwork, Stack
-from oche.presets import Preset
+from oche.job import Job
+from oche.methods import method
+from oche.network_file import save_network
+from oche.plain import described, finite
 from oche.randomness import derive
-from oche.report.console import progress
 from oche.report.drawing import draw
-from oche.resolve import resolve_preset, resolve_protocol, resolve_space
-from oche.run_directory import RunDirectory, described, read_space
+from oche.resolve import resolve_protocol, resolve_space
+from oche.run_record import RunRecord, read_space
+from oche.select.registry import SELECTIONS
 from oche.spaces.registry import known_architectures
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
@@ -45,78 +45,133 @@ SEARCH_SHARE = 0.5
 TRAINING_SHARE = 0.9
 """Share of a network's part that its training may use; validation, test and writing need the rest."""
 
-SHORTEST = 0.001
-"""Seconds that remain for a job when the time is already up: it makes one step, so that there is a network."""
+ARCHITECTURE = "architecture.json"
 
-NETWORK_FORMAT = 1
+AT_ONCE = torch.device("cpu")
+"""Where batches are formed only to see whether they can be."""
 
 
-def run(options: RunCommand) -> Trained:
+def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     """Search, select, train, test, and compare with random architectures.
 
     Raises:
         InputError: something in the options cannot be used; nothing has been trained then.
+        Interrupted: it was stopped, and can go on.
     """
-    job, chosen = _Job(options), method(options.method)
-    space = resolve_space(options.space, job.preset)
-    rules = resolve_protocol(options.train, job.preset)
-    count = options.baseline.count if options.baseline else 0
-    job.load(options.data)
-    job.check_search(space, options.search.batch, chosen, rules.validation)
-    job.check_training(rules, options.train)
+    job = Job("run", options, output)
+    space, rules = resolve_space(job.options.space, job.sizes), resolve_protocol(job.options.train, job.sizes)
+    _pin_search_batch(job, space, rules.validation)
+    _pin_training_batch(job, rules)
     _check_kinds(space, rules, job.dataset.task)
-    job.open(chosen.name, "run", space=space, protocol=rules)
-    found = _search(job, options, chosen, space, rules.validation, SEARCH_SHARE)
-
-    rivals = [space.sample(Random(derive(options.seed, "baseline", i))) for i in range(count)]
-    network = _train(job, "train", found.architecture, space, rules, job.share(TRAINING_SHARE / (count + 1)))
-    _save_network(job, found.architecture, space, rules.stack, network)
-    job.add_result("network", _scores(network))
-    trained = []
-    for i, rival in enumerate(rivals):
-        trained.append(_train(job, f"random {i + 1}", rival, space, rules, job.share(TRAINING_SHARE / (count - i))))
-        scores = [{"architecture": dict(a.items)} | _scores(t) for a, t in zip(rivals, trained, strict=False)]
-        job.add_result("random", scores)
-    if trained:
-        job.say(_comparison(network, trained))
-    return _finish(job, network)
+    rules = resolve_protocol(job.options.train, job.sizes)
+    job.create(job.options.method, {"space": space, "protocol": rules}, {"space.json": space.to_json()})
+    _work(job, _run)
 
 
-def search(options: SearchCommand) -> api.SearchResult:
+def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> None:
     """Search and select.
 
     Raises:
         InputError: something in the options cannot be used; nothing has been trained then.
+        Interrupted: it was stopped, and can go on.
     """
-    job, chosen = _Job(options), method(options.method)
-    space = resolve_space(options.space, job.preset)
-    validation = protocol(job.preset.protocol).validation
-    job.load(options.data)
-    job.check_search(space, options.search.batch, chosen, validation)
-    job.open(chosen.name, "search", space=space)
-    found = _search(job, options, chosen, space, validation, 1.0)
-    job.say(f"wrote {job.directory.path}")
-    return found
+    job = Job("search", options, output)
+    space = resolve_space(job.options.space, job.sizes)
+    _pin_search_batch(job, space, protocol(job.sizes.protocol).validation)
+    job.create(job.options.method, {"space": space}, {"space.json": space.to_json()})
+    _work(job, _search_alone)
 
 
-def train(architecture: str, options: TrainCommand) -> Trained:
+def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> None:
     """Train and test a given architecture: a file, a run directory, or a known name.
 
     Raises:
         InputError: something given cannot be used; nothing has been trained then.
+        Interrupted: it was stopped, and can go on.
     """
-    chosen, space = find_architecture(architecture)
-    job = _Job(options)
-    rules = resolve_protocol(options.train, job.preset)
-    job.load(options.data)
-    job.check_training(rules, options.train)
-    space.network(chosen, job.dataset.task, rules.stack)  # refuses what does not fit before a directory is made
-    job.open(chosen.space, "train", space=space, protocol=rules)
-    _write_architecture(job, space, chosen)
-    network = _train(job, "train", chosen, space, rules, job.share(TRAINING_SHARE))
-    _save_network(job, chosen, space, rules.stack, network)
-    job.add_result("network", _scores(network))
-    return _finish(job, network)
+    architecture, space = find_architecture(options.architecture)
+    job = Job("train", options, output)
+    rules = resolve_protocol(job.options.train, job.sizes)
+    _pin_training_batch(job, rules)
+    space.network(architecture, job.dataset.task, rules.stack)  # refuses what does not fit before there is a directory
+    rules = resolve_protocol(job.options.train, job.sizes)
+    # The directory holds the architecture itself: the file or the run that it came from may change.
+    job.options = replace(job.options, architecture=ARCHITECTURE)
+    files = {"space.json": space.to_json(), **_architecture_files(space, architecture)}
+    job.create(architecture.space, {"space": space, "protocol": rules}, files)
+    _work(job, _train_alone)
+
+
+def resume(
+    path: Path,
+    command: str,
+    options: RunCommand | SearchCommand | TrainCommand,
+    changes: ResumeOptions,
+    output: OutputOptions = OutputOptions(),
+) -> None:
+    """Go on with a run that was cut off, bit for bit as if it had not been.
+
+    Args:
+        path: the run directory.
+        command: that made it.
+        options: as they were resolved then.
+        changes: where to compute, and where the data lie now.
+        output: what to print.
+
+    Raises:
+        InputError: more epochs are asked for than were planned, the data have changed, another process works on the
+            run, or what it kept cannot be used.
+        Interrupted: it was stopped again, and can go on.
+    """
+    _refuse_other_epochs(path, options, changes)
+    data = {name: value for name, value in (("name", changes.data), ("root", changes.root)) if value is not None}
+    where = {name: getattr(changes, name) for name in ("device", "threads") if getattr(changes, name) is not None}
+    job = Job(command, replace(options, data=replace(options.data, **data), **where), output)
+    job.reopen(path)
+    if job.directory.result.get("complete"):
+        job.say(f"{path} is complete already")
+    _work(job, WORK[command])
+
+
+def select(
+    path: Path,
+    *,
+    epoch: int | None = None,
+    selection: str | None = None,
+    save: Path | None = None,
+    output: OutputOptions = OutputOptions(),
+) -> Architecture:
+    """Select an architecture again from what a search has recorded.
+
+    Args:
+        path: the run directory.
+        epoch: after which the selection is made (from 1); None: the last one.
+        selection: name of the rule; None: the method's own.
+        save: a file for the architecture; None: it is only shown.
+        output: what to print.
+
+    Raises:
+        InputError: the run has recorded no such epoch, or the rule is unknown.
+    """
+    record = RunRecord.read(path)
+    recorded = record.records.get("search", ())
+    chosen = recorded[-1]["epoch"] if epoch is None and recorded else epoch
+    by_epoch = {r["epoch"]: r for r in recorded}
+    if chosen not in by_epoch:
+        has = f"epochs 1 to {len(recorded)}" if recorded else "no epoch of a search"
+        raise InputError(f"there is nothing to select from in epoch {chosen}: {str(path)!r} has recorded {has}")
+    of_run = method(record.options["method"])
+    rule = of_run.selection if selection is None else named("selection", selection, SELECTIONS)
+    table = {key: torch.tensor(row) for key, row in by_epoch[chosen]["logits"].items()}
+    space = read_space(path)
+    architecture = rule.select(space.domain.restrict(table.keys()), table, of_run.relaxation)
+    if save is not None:
+        architecture.save(save)
+    if output.json:
+        print(json.dumps({"epoch": chosen, "architecture": dict(architecture.items)}))
+    elif not output.quiet:
+        print(f"{path}, search epoch {chosen}:\n{draw(space, architecture)}")
+    return architecture
 
 
 def find_architecture(text: str) -> tuple[Architecture, Space]:
@@ -131,119 +186,40 @@ def find_architecture(text: str) -> tuple[Architecture, Space]:
     path = Path(text)
     if not path.exists():
         raise unknown("architecture (no file or run directory is there either)", text, known)
-    file = path / "architecture.json" if path.is_dir() else path
+    file = path / ARCHITECTURE if path.is_dir() else path
+    if path.is_dir() and not file.exists() and (path / "manifest.json").exists():
+        raise InputError(f"the run {text!r} has no architecture yet; go on with: oche resume {text}")
     architecture = Architecture.load(file)
     if (file.parent / "space.json").exists():  # of the same run: its number of nodes may be its own
         return architecture, read_space(file.parent)
     return architecture, named_space(architecture.space)
 
 
-class PixelNetwork(nn.Module):
-    """A trained network behind its normalization: raw pixels to class scores.
-
-    Attributes:
-        classes: names of the classes, in the order of the scores.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: CellNetwork, normalize: Normalize, classes: Sequence[str]) -> None:
-        super().__init__()
-        self.network = network
-        self.classes = tuple(classes)
-        self.register_buffer("mean", torch.tensor(normalize.mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(normalize.std)[:, None, None])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """`N x C x H x W`, in the units of the training images (0 to 255 for uint8), to `N x classes`."""
-        return self.network((images.float() - self.mean) / self.std)  # type: ignore[no-any-return]
+# -- before there is a directory -------------------------------------------------------------------------------------
 
 
-def load_network(run: str | Path, device: str | torch.device = "cpu") -> PixelNetwork:
-    """The trained network of a run, in evaluation mode.
-
-    Raises:
-        InputError: the run has no readable network.
-    """
-    path = Path(run) / "network.pt"
-    try:
-        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        if saved["format"] != NETWORK_FORMAT:
-            raise InputError(f"it has format {saved['format']!r}, but this oche reads format {NETWORK_FORMAT}")
-        network = Space.from_json(saved["space"]).network(
-            Architecture.from_json(saved["architecture"]), ImageTask(**saved["task"]), Stack(**saved["stack"])
-        )
-        network.load_state_dict(saved["weights"])
-        normalize = Normalize(tuple(saved["mean"]), tuple(saved["std"]))
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, UnpicklingError, InputError) as error:
-        raise InputError(f"cannot read a network from {str(path)!r}: {error}") from None
-    return PixelNetwork(network, normalize, saved["classes"]).to(device).eval()
+def _pin_search_batch(job: Job[SearchCommand] | Job[RunCommand], space: Space, validation: float) -> None:
+    """Refuse a search that could not start; a batch that nobody asked for is no larger than a half of the images."""
+    space.supernet_stack.kinds(job.dataset.task)
+    options, seed = job.options.search, job.options.seed
+    if options.batch is None:
+        half = min(map(len, search_halves(job.dataset, validation, seed)))
+        options = replace(options, batch=min(method(job.options.method).batch, half))
+        job.options = replace(job.options, search=options)
+    assert options.batch is not None
+    search_feed(job.dataset, options.batch, seed, AT_ONCE, validation)
 
 
-class _Job:
-    """What every command sets up first: device, threads, data, console, and (once all is checked) a directory."""
-
-    dataset: Dataset
-    directory: RunDirectory
-
-    def __init__(self, options: CommonOptions) -> None:
-        self.options = options
-        self.fits_batch = True
-        self._result: dict[str, Any] = {}
-        self._start = time.monotonic()
-        if options.threads is not None:
-            if options.threads < 1:
-                raise InputError(f"--threads must be at least 1, but got {options.threads}")
-            torch.set_num_threads(options.threads)
-        self.device = api.resolve_device(options.device)
-        self.preset: Preset = resolve_preset(options, self.device)
-        self.console = Console()
-
-    def load(self, data: NamedData) -> None:
-        """Read the data and repeat what it says about itself."""
-        self.dataset = load(data.name, data, self.options.seed)
-        for note in self.dataset.notes:
-            self.say(note)
-
-    def open(self, name: str, command: str, **resolved: object) -> None:
-        """Make the run directory and write down what is about to be run, and with which parts."""
-        self.directory = RunDirectory(self.options.run, name)
-        self.directory.write_start(self.options, self.dataset, self.device, command)
-        self.directory.write_json("resolved.json", described({"augment": self.dataset.augment, **resolved}))
-
-    def add_result(self, name: str, value: Any) -> None:
-        """Write a finished piece down at once, so that what comes after it cannot lose it."""
-        self._result[name] = value
-        self.directory.write_json("result.json", self._result)
-
-    def check_search(self, space: Space, batch: int | None, chosen: Method, validation: float) -> None:
-        """Refuse a search that could not start, before a directory is made."""
-        space.supernet_stack.kinds(self.dataset.task)
-        seed, cpu = self.options.seed, torch.device("cpu")
-        search_feed(self.dataset, batch or chosen.batch, seed, cpu, validation, fit=batch is None)
-
-    def check_training(self, rules: TrainingProtocol, options: TrainOptions) -> None:
-        """Refuse a training that could not start, before a search spends time."""
-        rules.stack.kinds(self.dataset.task)
-        self.fits_batch = options.batch is None
-        training_feed(self.dataset, rules, self.options.seed, torch.device("cpu"), fit=self.fits_batch)
-
-    @property
-    def listeners(self) -> Sequence[Listener]:
-        """The progress display and the run directory."""
-        return (progress(self.console), self.directory)
-
-    def share(self, part: float) -> float | None:
-        """A part of the time that is left, in seconds; None without a time limit."""
-        if self.options.time_limit is None:
-            return None
-        left = self.options.time_limit.seconds - (time.monotonic() - self._start)
-        return max(part * left, SHORTEST)
-
-    def say(self, text: str) -> None:
-        """A line for the user."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+def _pin_training_batch(job: Job[TrainCommand] | Job[RunCommand], rules: TrainingProtocol) -> None:
+    """The same for a training."""
+    rules.stack.kinds(job.dataset.task)
+    options, seed = job.options.train, job.options.seed
+    if options.batch is None:
+        part, _ = holdout(job.dataset, rules.validation, seed)
+        options = replace(options, batch=min(rules.batch, len(part)))
+        job.options = replace(job.options, train=options)
+    assert options.batch is not None
+    training_feed(job.dataset, replace(rules, batch=options.batch), seed, AT_ONCE)
 
 
 def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None:
@@ -256,92 +232,140 @@ def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None
             )
 
 
-def _search(
-    job: _Job, options: SearchCommand, chosen: Method, space: Space, validation: float, share: float
-) -> api.SearchResult:
+def _refuse_other_epochs(
+    path: Path, options: RunCommand | SearchCommand | TrainCommand, changes: ResumeOptions
+) -> None:
+    for group in ("search", "train"):
+        asked = getattr(changes, group).epochs
+        planned = getattr(options, group).epochs if group in vars(options) else None
+        if asked is not None and asked != planned:
+            raise InputError(
+                f"the run was planned with {planned} epochs ({group}), and rates and stages follow the plan, so its "
+                f"epochs are not those of a run with {asked}; start a new one with: "
+                f"oche run --config {path}/config.yaml --{group}.epochs {asked}"
+            )
+
+
+# -- the pieces ------------------------------------------------------------------------------------------------------
+
+
+def _work(job: Job[Any], pieces: Callable[[Job[Any]], None]) -> None:
+    with job.session():
+        pieces(job)
+        job.add_result("complete", True)
+        job.say(f"wrote {job.directory.path}")
+        if "network" in job.directory.result:
+            job.say(f"test accuracy {100 * job.directory.result['network']['test']['accuracy']:.2f} %")
+        if job.output.json:
+            print(json.dumps({"run": str(job.directory.path), **finite(job.directory.result)}))
+
+
+def _search_alone(job: Job[SearchCommand]) -> None:
+    _search(job, protocol(job.sizes.protocol).validation, 1.0)
+
+
+def _train_alone(job: Job[TrainCommand]) -> None:
+    rules = resolve_protocol(job.options.train, job.sizes)
+    _train_found(job, Architecture.load(job.directory.path / ARCHITECTURE), rules, TRAINING_SHARE)
+
+
+def _run(job: Job[RunCommand]) -> None:
+    rules = resolve_protocol(job.options.train, job.sizes)
+    count = job.options.baseline.count if job.options.baseline else 0
+    architecture = _search(job, rules.validation, SEARCH_SHARE)
+    _train_found(job, architecture, rules, TRAINING_SHARE / (count + 1))
+
+    space = read_space(job.directory.path)
+    scores = list(job.directory.result.get("random", ()))
+    for i in range(len(scores), count):
+        rival = space.sample(Random(derive(job.options.seed, "baseline", i)))
+        name = f"random {i + 1}"
+        trained = _train(job, name, rival, space, rules, TRAINING_SHARE / (count - i))
+        scores.append({"architecture": dict(rival.items)} | _scores(trained))
+        job.add_result("random", scores)
+        job.checkpoints(name).discard()
+    if scores:
+        job.say(_comparison(job.directory.result["network"], scores))
+
+
+def _search(job: Job[SearchCommand] | Job[RunCommand], validation: float, share: float) -> Architecture:
     """Search, tell what came out, and write it down."""
-    found = api.search(
-        space,
-        data=job.dataset,
-        method=chosen,
-        preset=options.preset,
-        epochs=options.search.epochs,
-        batch=options.search.batch,
-        logit_lr=options.search.logit_lr,
-        validation=validation,
-        time_limit=job.share(share),
-        seed=options.seed,
-        device=job.device,
-        listeners=job.listeners,
-    )
-    _write_architecture(job, space, found.architecture)
-    facts = {"steps": found.found.steps, "seconds": found.found.seconds, "stopped": found.found.stopped}
-    job.add_result("search", facts | {"verdict": str(found.verdict), **asdict(found.verdict)})
-    job.directory.write_json("method.json", described(found.method))
-    if found.found.stopped:
-        job.say(f"search stopped: {found.found.stopped}")
-    rate = found.method.logit_optimizer.lr.at(0)
-    job.say(draw(space, found.architecture))
-    job.say(f"search: {found.found.steps} steps in {found.found.seconds:.0f} s, rate of the logits {rate:.2g}")
-    job.say(f"verdict: {found.verdict}")
-    return found
+    directory, space = job.directory, read_space(job.directory.path)
+    if "search" not in directory.result:
+        options = job.options
+        checkpoints = job.checkpoints("search", options.keep.bytes)
+        found = api.search(
+            space,
+            data=job.dataset,
+            method=options.method,
+            epochs=options.search.epochs,
+            batch=options.search.batch,
+            logit_lr=options.search.logit_lr,
+            validation=validation,
+            time_limit=job.share(share),
+            seed=options.seed,
+            device=job.device,
+            listeners=job.listeners,
+            checkpoints=checkpoints,
+        )
+        if found.found.stopped:
+            kept = f"the state after epoch {len(found.found.records)} is in {checkpoints.newest}"
+            job.say(f"search stopped: {found.found.stopped}; {kept}")
+        for name, text in _architecture_files(space, found.architecture).items():
+            directory.write_text(name, text)
+        directory.write_json("method.json", described(found.method))
+        rate = found.method.logit_optimizer.lr.at(0)
+        facts = {"steps": found.found.steps, "seconds": found.found.seconds, "stopped": found.found.stopped}
+        facts |= {"logit_rate": rate, "verdict": str(found.verdict), **asdict(found.verdict)}
+        job.add_result("search", facts)
+        job.say(draw(space, found.architecture))
+        job.say(f"search: {found.found.steps} steps in {found.found.seconds:.0f} s, rate of the logits {rate:.2g}")
+        job.say(f"verdict: {found.verdict}")
+    return Architecture.load(directory.path / ARCHITECTURE)
+
+
+def _train_found(
+    job: Job[TrainCommand] | Job[RunCommand], architecture: Architecture, rules: TrainingProtocol, share: float
+) -> None:
+    """Train the network that is delivered."""
+    if "network" not in job.directory.result:
+        space = read_space(job.directory.path)
+        trained = _train(job, "train", architecture, space, rules, share)
+        save_network(job.directory.path, trained, architecture, space, rules.stack, job.dataset)
+        job.add_result("network", _scores(trained))
+    job.checkpoints("train").discard()
 
 
 def _train(
-    job: _Job,
+    job: Job[TrainCommand] | Job[RunCommand],
     name: str,
     architecture: Architecture,
     space: Space,
     rules: TrainingProtocol,
-    time_limit: float | None,
+    share: float,
 ) -> Trained:
     trained = api.train(
         architecture,
         data=job.dataset,
         protocol=rules,
         space=space,
-        fit_batch=job.fits_batch,
-        time_limit=time_limit,
+        time_limit=job.share(share),
         seed=job.options.seed,
         device=job.device,
         listeners=job.listeners,
+        checkpoints=job.checkpoints(name),
         job=name,
     )
     if trained.stopped:
-        job.say(f"{name} stopped: {trained.stopped}")
+        job.say(f"{name} stopped: {trained.stopped}; the network is that of epoch {trained.best_epoch}")
     return trained
 
 
-def _finish(job: _Job, network: Trained) -> Trained:
-    job.say(f"wrote {job.directory.path}")
-    job.say(f"test accuracy {100 * network.test['accuracy']:.2f} %")
-    return network
+WORK: dict[str, Callable[[Job[Any]], None]] = {"run": _run, "search": _search_alone, "train": _train_alone}
 
 
-def _write_architecture(job: _Job, space: Space, architecture: Architecture) -> None:
-    job.directory.write_text("space.json", space.to_json())
-    job.directory.write_text("architecture.json", architecture.to_json() + "\n")
-    job.directory.write_text("architecture.txt", draw(space, architecture) + "\n")
-
-
-def _save_network(job: _Job, architecture: Architecture, space: Space, stack: Stack, trained: Trained) -> None:
-    """All that is needed to build the network again and to feed it; the auxiliary head has served its purpose."""
-    assert trained.normalize is not None
-    weights = {k: v.cpu() for k, v in trained.model.state_dict().items() if not k.startswith("auxiliary.")}
-    job.directory.write_tensors(
-        "network.pt",
-        {
-            "format": NETWORK_FORMAT,
-            "space": space.to_json(),
-            "architecture": architecture.to_json(),
-            "task": asdict(job.dataset.task),
-            "stack": asdict(stack),
-            "classes": list(job.dataset.classes),
-            "mean": list(trained.normalize.mean),
-            "std": list(trained.normalize.std),
-            "weights": weights,
-        },
-    )
+def _architecture_files(space: Space, architecture: Architecture) -> dict[str, str]:
+    return {ARCHITECTURE: architecture.to_json() + "\n", "architecture.txt": draw(space, architecture) + "\n"}
 
 
 def _scores(trained: Trained) -> dict[str, Any]:
@@ -356,16 +380,16 @@ def _scores(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _comparison(network: Trained, rivals: Sequence[Trained]) -> str:
+def _comparison(network: Mapping[str, Any], rivals: Sequence[Mapping[str, Any]]) -> str:
     """The found architecture beside the random ones, with their mean and spread."""
-    accuracies = [100 * t.test["accuracy"] for t in rivals]
+    accuracies = [100 * r["test"]["accuracy"] for r in rivals]
     spread = f" +- {stdev(accuracies):.2f} (standard deviation)" if len(rivals) > 1 else ""
     each = ", ".join(f"{a:.2f}" for a in accuracies)
     lines = [
         f"random architectures, same training: mean {mean(accuracies):.2f} %{spread}, n={len(rivals)}: {each}",
-        f"found architecture: {100 * network.test['accuracy']:.2f} %",
+        f"found architecture: {100 * network['test']['accuracy']:.2f} %",
     ]
-    if any(t.stopped for t in (network, *rivals)):
-        epochs = ", ".join(str(len(t.records)) for t in (network, *rivals))
+    if any(r["stopped"] for r in (network, *rivals)):
+        epochs = ", ".join(str(r["epochs"]) for r in (network, *rivals))
         lines.append(f"the time limit cut the trainings short, not all at one epoch: {epochs}")
     return "\n".join(lines)

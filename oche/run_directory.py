@@ -1,173 +1,214 @@
-"""The run directory: what a run leaves on disk, readable by people and by `oche show`.
+"""The run directory as it is written: what a run leaves on disk, readable by people and by `oche show`.
 
 ```
-config.json        the options as given
-resolved.json      what they came to: space, training protocol, augmentation; method.json: the method's parts
-manifest.json      versions, platform, device, threads, seed, data fingerprint, command line
+config.yaml        every option as it was resolved; `oche run --config RUN/config.yaml` repeats the run
+manifest.json      data fingerprint; per session: versions, platform, device, threads, command line, git state
+resolved.json      what the options came to: space, training protocol, augmentation; method.json: the method's parts
 space.json         the space, with the size of its supernet
 metrics.jsonl      one record per epoch of the search and of every training
+tensorboard/       the same numbers as TensorBoard events, one directory per job
 architecture.json  the selected architecture; architecture.txt shows it drawn
 network.pt         the trained network: how to build it, how to normalize its input, its weights
-result.json        verdict and scores
+result.json        verdict, scores, what saving has cost
+log.txt            what was said, with the time
+checkpoints/       the state of the running job and of the search (`oche.checkpoint`)
 ```
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import platform
-import sys
+import shutil
+import socket
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import torch
+from filelock import FileLock, Timeout
 
-from oche.config import CommonOptions
-from oche.data.dataset import Dataset
 from oche.errors import InputError
-from oche.metrics import Meter
-from oche.spaces.space import Space
-from oche.version import __version__
+from oche.files import append_line, remove_temporary, write_whole, writing
+from oche.listener import Job, Listener
+from oche.plain import finite
+from oche.provenance import changes
+from oche.run_record import FORMAT, LOCK, read_json
 
-FORMAT = 1
-
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
-"""Whose versions can change a result."""
+ORPHANS = 15.0
+"""Seconds that data workers of a killed process may hold its lock: they look for their parent every 5 s."""
 
 
-class RunDirectory:
-    """A directory that is being written, and a listener that appends every epoch's record.
+class RunDirectory(Listener):
+    """A directory that this process works on, alone; as a listener it appends every epoch's record.
 
-    Args:
-        path: where; None: `runs/` with the time and a name.
-        name: for the default path.
+    Attributes:
+        path: of the directory.
+        result: the finished pieces of the result.
 
     Raises:
-        InputError: the path exists already, or cannot be made.
+        InputError: another process works on it, or it cannot be written.
     """
 
-    def __init__(self, path: str | None, name: str) -> None:
-        chosen = Path(path) if path is not None else _unused(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
-        try:
-            chosen.mkdir(parents=True)
-        except FileExistsError:
-            raise InputError(
-                f"the run directory {str(chosen)!r} exists already, and a run never writes over another; "
-                "give another --run DIR, or remove it"
-            ) from None
-        except OSError as error:
-            raise InputError(f"cannot make the directory {str(chosen)!r}: {error}; give another --run DIR") from None
-        self.path = chosen
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _locked(path)
+        remove_temporary(path)
+        self.result: dict[str, Any] = read_json(path, "result.json") if (path / "result.json").exists() else {}
 
-    def write_start(self, options: CommonOptions, dataset: Dataset, device: torch.device, job: str) -> None:
-        """Write down what is about to be run, and on what."""
-        self.write_json("config.json", {"format": FORMAT, "command": job, "options": asdict(options)})
-        manifest = {
-            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command_line": sys.argv,
-            "seed": options.seed,
-            "device": str(device),
-            "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": {"oche": __version__} | {name: version(name) for name in PACKAGES},
-            "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "notes": list(dataset.notes)},
-        }
-        self.write_json("manifest.json", manifest)
+    @classmethod
+    def create(
+        cls, path: str | None, name: str, session: Mapping[str, Any], data: Mapping[str, Any], files: Mapping[str, str]
+    ) -> RunDirectory:
+        """Make a new directory with what is about to be run; it appears with all of that or not at all.
+
+        Args:
+            path: where; None: `runs/` with the time and a name.
+            name: for the default path.
+            session: what this process is.
+            data: what the run is about.
+            files: further contents by name.
+
+        Raises:
+            InputError: the path exists already, or cannot be made.
+        """
+        chosen = Path(path) if path is not None else _unused(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+        if chosen.exists():
+            raise InputError(
+                f"the run directory {str(chosen)!r} exists already, and a run never writes over another; go on with "
+                f"that run by: oche resume {chosen}; or give another --run DIR"
+            )
+        manifest = {"format": FORMAT, "data": data, "sessions": [session]}
+        unfinished = chosen.with_name(f".{chosen.name}.{os.getpid()}")
+        try:
+            unfinished.mkdir(parents=True)
+            for file, text in {**files, "manifest.json": _json(manifest)}.items():
+                (unfinished / file).write_text(text, encoding="utf-8")
+            unfinished.rename(chosen)
+        except OSError as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise InputError(f"cannot make the directory {str(chosen)!r}: {error}; give another --run DIR") from None
+        return cls(chosen)
+
+    @classmethod
+    def reopen(
+        cls, path: Path, session: Mapping[str, Any], fingerprint: str, warn: Callable[[str], None]
+    ) -> RunDirectory:
+        """Take up a directory.
+
+        Args:
+            path: of the directory.
+            session: what this process is; it is added to the manifest.
+            fingerprint: of the data as they are now.
+            warn: hears what has changed since the run began and can change its numbers.
+
+        Raises:
+            InputError: the data have changed, another process works on it, or it cannot be written.
+        """
+        manifest = read_json(path, "manifest.json")
+        began = manifest["data"]
+        if fingerprint != began["fingerprint"]:
+            raise InputError(
+                f"the data {began['name']!r} are not those that the run {str(path)!r} began with: their fingerprint is "
+                f"{fingerprint[:16]}..., and was {began['fingerprint'][:16]}...; bring the old data back (oche resume "
+                f"{path} --data PATH if they lie elsewhere), or start a new run: oche run --config {path}/config.yaml"
+            )
+        directory = cls(path)
+        for change in changes(manifest["sessions"][0], session):
+            warn(f"warning: {change}; the numbers may differ from those of an uninterrupted run")
+        directory.write_json("manifest.json", manifest | {"sessions": [*manifest["sessions"], session]})
+        return directory
+
+    def close(self) -> None:
+        """Let others work on it."""
+        self._lock.release()
+
+    @property
+    def seconds(self) -> float:
+        """Time that the finished pieces took."""
+        pieces = [self.result[name] for name in ("search", "network") if name in self.result]
+        return float(sum(piece["seconds"] for piece in (*pieces, *self.result.get("random", ()))))
+
+    def add_result(self, name: str, value: Any) -> None:
+        """Write a finished piece down at once, so that what comes after it cannot lose it."""
+        self.result[name] = value
+        self.write_json("result.json", self.result)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON file as a whole or not at all."""
-        self.write_text(name, json.dumps(_finite(value), indent=1) + "\n")
+        """Write a JSON file."""
+        self.write_text(name, _json(value))
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file as a whole or not at all."""
-        temporary = self.path / f".{name}.new"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self.path / name)
+        """Write a text file."""
+        write_whole(self.path / name, text.encode())
 
-    def write_tensors(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a file that `torch.load(..., weights_only=True)` reads, as a whole or not at all."""
-        temporary = self.path / f".{name}.new"
-        torch.save(dict(value), temporary)
-        os.replace(temporary, self.path / name)
+    def log(self, text: str) -> None:
+        """Add a line to the log."""
+        append_line(self.path / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
 
     # -- a listener --------------------------------------------------------------------------------------------------
 
-    def start(self, job: str, epochs: int, steps: int) -> None:
-        """Nothing."""
-
-    def step(self, epoch: int, step: int, meter: Meter) -> None:
-        """Nothing."""
+    def start(self, job: Job) -> None:
+        """Leave out the epochs of this job that its checkpoint does not know: they will be made again."""
+        file = self.path / "metrics.jsonl"
+        lines = [json.dumps(finite(record)) for record in job.records]
+        if file.exists():
+            lines = [*_of_other_jobs(file, job.name), *lines]
+        write_whole(file, "".join(f"{line}\n" for line in lines).encode())
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Append the record."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(record)) + "\n")
-
-    def finish(self) -> None:
-        """Nothing."""
+        append_line(self.path / "metrics.jsonl", json.dumps(finite(record)))
 
 
-def described(value: object) -> Any:
-    """A part, or a collection of parts, as plain values; the name of each part's class is among them."""
-    if is_dataclass(value):
-        return {"part": type(value).__name__} | {f.name: described(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): described(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [described(item) for item in value]
-    return value
+def _locked(path: Path) -> FileLock:
+    with writing(path):
+        lock = FileLock(path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            last = read_json(path, "manifest.json")["sessions"][-1]
+            if _alive(last):
+                raise InputError(
+                    f"the run {str(path)!r} is being worked on by process {last['pid']} on {last['host']} since "
+                    f"{last['started']}; wait for it, or stop it first"
+                ) from None
+            try:
+                lock.acquire(timeout=ORPHANS)
+            except Timeout:
+                raise InputError(
+                    f"the run {str(path)!r} is locked by another process, though not by the one in its manifest "
+                    f"({last['pid']} on {last['host']}); wait for it, or stop it first"
+                ) from None
+    return lock
 
 
-def _finite(value: Any) -> Any:
-    """NaN and infinity are no JSON: null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_finite(item) for item in value]
-    return value
+def _alive(session: Mapping[str, Any]) -> bool:
+    """Whether the process of a session may still run; on another host we cannot know."""
+    if session["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(session["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it runs, as another user
+    return True
+
+
+def _of_other_jobs(file: Path, job: str) -> list[str]:
+    """The whole lines of other jobs; a kill may have cut the last line."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line.rstrip("\n") for line in lines if line.endswith("\n")]
+    return [line for line in whole if json.loads(line)["phase"] != job]
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(finite(value), indent=1) + "\n"
 
 
 def _unused(path: Path) -> Path:
     """The path, with a number behind it if another run of this second has it."""
     numbered = (path.with_name(f"{path.name}-{i}") for i in count(2))
     return path if not path.exists() else next(p for p in numbered if not p.exists())
-
-
-def read_space(run: Path) -> Space:
-    """The space of a run.
-
-    Raises:
-        InputError: the run has no readable space.
-    """
-    try:
-        return Space.from_json((run / "space.json").read_text(encoding="utf-8"))
-    except (OSError, InputError) as error:
-        raise InputError(f"{str(run)!r} is no run directory with a readable space.json: {error}") from None
-
-
-def read_json(run: Path, name: str) -> dict[str, Any]:
-    """Read a JSON file of a run directory.
-
-    Raises:
-        InputError: there is no such run or file, or it is no JSON.
-    """
-    try:
-        value: dict[str, Any] = json.loads((run / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{str(run)!r} is no run directory with a {name}; a run makes one, for example: oche run --run {run}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {str(run / name)!r}: {error}") from None
-    return value

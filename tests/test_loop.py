@@ -17,6 +17,7 @@ from oche.clock import Deadline
 from oche.data.batches import Batch, IterableBatches
 from oche.errors import InputError
 from oche.feed import SearchData
+from oche.listener import Job, Listener
 from oche.loop import Found, SearchStep, run_search
 from oche.methods import DARTS, METHODS, Method
 from oche.metrics import ACCURACY, Meter
@@ -378,7 +379,7 @@ def test_records_are_plain_values_and_agree_with_each_other() -> None:
     assert found.verdict.travel_max == max(moves)
 
 
-class Hear:
+class Hear(Listener):
     """Notes what it is told, and may do something after each step."""
 
     def __init__(self, after_step: Any = None) -> None:
@@ -386,8 +387,8 @@ class Hear:
         self.records: list[Mapping[str, Any]] = []
         self._after_step = after_step
 
-    def start(self, job: str, epochs: int, steps: int) -> None:
-        self.calls.append(f"start {job} {epochs} {steps}")
+    def start(self, job: Job) -> None:
+        self.calls.append(f"start {job.name} {job.epochs} {job.steps}")
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
         self.calls.append(f"step {epoch} {step}")

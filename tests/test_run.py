@@ -13,6 +13,7 @@ from oche.cli import main
 from oche.data.load import load
 from oche.data.options import DataOptions
 from oche.errors import InputError
+from oche.listener import Job
 from oche.metrics import ACCURACY, Meter
 from oche.report.console import PlainLines, ProgressBar, progress
 from oche.report.drawing import draw
@@ -90,7 +91,7 @@ def test_progress_suits_the_output(terminal, kind):
     meter = Meter(ACCURACY)
     scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     meter.add(torch.tensor(0.5), scores, torch.tensor([0, 0]))
-    listener.start("search", 2, 3)
+    listener.start(Job("search", 2, 3))
     for epoch in range(2):
         for step in range(3):
             listener.step(epoch, step, meter)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from oche.listener import Listener
+from oche.listener import Job, Listener
 from oche.metrics import Meter
 
 SECONDS_BETWEEN_READINGS = 1.0
@@ -21,10 +22,12 @@ LINES_PER_JOB = 10
 
 def progress(console: Console) -> Listener:
     """The listener that suits the console."""
-    return ProgressBar(console) if console.is_terminal else PlainLines(console)
+    if console.is_terminal:
+        return ProgressBar(console)
+    return PlainLines(partial(console.print, highlight=False, markup=False, soft_wrap=True))
 
 
-class ProgressBar:
+class ProgressBar(Listener):
     """A Rich progress bar."""
 
     def __init__(self, console: Console) -> None:
@@ -33,7 +36,7 @@ class ProgressBar:
         self._steps = 1
         self._read_at = 0.0
 
-    def start(self, job: str, epochs: int, steps: int) -> None:
+    def start(self, job: Job) -> None:
         """Show the bar."""
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -45,8 +48,10 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=self._console,
         )
-        self._steps = steps
-        self._bar.add_task(job, total=epochs * steps, epoch=f"1/{epochs}", numbers="")
+        self._steps = job.steps
+        numbers = _numbers(job.records[-1]) if job.records else ""
+        epoch = f"{min(len(job.records) + 1, job.epochs)}/{job.epochs}"
+        self._bar.add_task(job.name, total=job.epochs * job.steps, completed=job.done, epoch=epoch, numbers=numbers)
         self._bar.start()
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
@@ -72,39 +77,38 @@ class ProgressBar:
         self._bar.stop()
 
 
-class PlainLines:
-    """A line now and then, for logs and pipes."""
+class PlainLines(Listener):
+    """A line now and then, for logs and pipes.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        say: hears each line.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
         self._job, self._epochs = "", 1
         self._held_back = ""
 
-    def start(self, job: str, epochs: int, steps: int) -> None:
-        """Say what begins."""
-        self._job, self._epochs = job, epochs
-        self._print(f"{job}: {epochs} epochs of {steps} steps")
-
-    def step(self, epoch: int, step: int, meter: Meter) -> None:
-        """Nothing."""
+    def start(self, job: Job) -> None:
+        """Say what begins, or goes on."""
+        self._job, self._epochs = job.name, job.epochs
+        done = f", {job.done} steps done before" if job.done else ""
+        self._say(f"{job.name}: {job.epochs} epochs of {job.steps} steps{done}")
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """A line for about every tenth of the job."""
         epoch = int(record["epoch"])
         line = f"{self._job}: epoch {epoch}/{self._epochs}, {_numbers(record)}, {record['seconds']:.0f} s"
         if epoch % max(self._epochs // LINES_PER_JOB, 1) == 0:
-            self._print(line)
+            self._say(line)
             line = ""
         self._held_back = line
 
     def finish(self) -> None:
         """The last epoch's line, if it is still to come."""
         if self._held_back:
-            self._print(self._held_back)
+            self._say(self._held_back)
             self._held_back = ""
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 def _numbers(record: Mapping[str, Any]) -> str:

@@ -10,16 +10,18 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from oche.checkpoint import Forgetful, Keeper, Position, offering
 from oche.clock import Deadline
 from oche.data.batches import Batches
 from oche.data.prepare import Normalize
 from oche.errors import InputError
 from oche.evaluation import evaluate
-from oche.listener import Listener, Listeners
+from oche.listener import Job, Listener, Listeners
 from oche.metrics import Loss, Meter, Metric
 from oche.nn.cell import set_drop_path
 from oche.nn.network import CellNetwork
 from oche.optim import set_rate
+from oche.plain import described
 from oche.randomness import derive, frozen
 from oche.schedule import Linear
 from oche.training.protocol import TrainingProtocol
@@ -75,6 +77,87 @@ class Trained:
     stopped: str | None
 
 
+@dataclass(frozen=True)
+class _Best:
+    epoch: int
+    scores: Mapping[str, float]
+    weights: Mapping[str, Tensor]
+
+    def worse_than(self, scores: Mapping[str, float], metrics: Mapping[str, Metric]) -> bool:
+        """Whether a later epoch with these scores replaces this one; without scores it always does."""
+        if not scores:
+            return True
+        shown = {name: metric.higher_is_better for name, metric in metrics.items()} | {"loss": False}
+        for name in (next(iter(metrics), "loss"), "loss"):
+            new, old = scores[name], self.scores[name]
+            if math.isnan(new) or math.isnan(old):
+                return not math.isnan(new)
+            if new != old:
+                return (new > old) == shown[name]
+        return False
+
+
+class _Training:
+    """Everything of a training that changes: what a checkpoint keeps.
+
+    Attributes:
+        epoch: epochs done.
+        step: steps done of the epoch after those.
+        meter: sums over the steps of this epoch.
+        records: one per epoch done.
+        best: the best epoch so far; None before the first.
+        stopped: why the training ends before its last epoch.
+        over: whether no step is left to take.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, meter: Meter, deadline: Deadline) -> None:
+        self._model, self._optimizer, self._deadline = model, optimizer, deadline
+        self.epoch = self.step = 0
+        self.meter = meter
+        self.records: list[Mapping[str, Any]] = []
+        self.best: _Best | None = None
+        self.stopped: str | None = None
+        self.over = False
+
+    @property
+    def position(self) -> Position:
+        """See `Resumable`."""
+        return Position(self.epoch, self.step, self.over)
+
+    def state(self) -> dict[str, Any]:
+        """See `Resumable`."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self._deadline.elapsed,
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "meter": self.meter.state(),
+            "records": self.records,
+            "best": self.best and vars(self.best),
+            "stopped": self.stopped,
+            "over": self.over,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `Resumable`."""
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.meter.restore(state["meter"])
+        self._deadline.carry(state["seconds"])
+        self.best = state["best"] and _Best(**state["best"])
+        for name in ("epoch", "step", "records", "stopped", "over"):
+            setattr(self, name, state[name])
+
+    def end_epoch(self, scores: Mapping[str, float], metrics: Mapping[str, Metric], record: Mapping[str, Any]) -> None:
+        """An epoch is done, with these scores on the validation part."""
+        self.records.append(record)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.meter.clear()
+        if self.best is None or self.best.worse_than(scores, metrics):
+            self.best = _Best(self.epoch, scores, {k: v.clone() for k, v in self._model.state_dict().items()})
+
+
 def run_training(
     model: nn.Module,
     forward: TrainingForward,
@@ -88,6 +171,7 @@ def run_training(
     device: torch.device,
     deadline: Deadline | None = None,
     listeners: Iterable[Listener] = (),
+    keeper: Keeper | None = None,
     job: str = "train",
 ) -> Trained:
     """Train until the last epoch, the deadline, or a loss that is no number.
@@ -107,31 +191,35 @@ def run_training(
         device: where the model lives.
         deadline: when to end early.
         listeners: who watches.
+        keeper: has the state of an earlier session, and keeps that of this one.
         job: what to call it.
 
     Raises:
         InputError: the loss is no number in the very first epoch.
+        Interrupted: the user has stopped it; the keeper has its state.
     """
-    deadline, watching = deadline or Deadline(), Listeners(listeners)
+    deadline, watching, keeper = deadline or Deadline(), Listeners(listeners), keeper or Forgetful()
     train, valid = data.train, data.valid
     optimizer = protocol.optimizer.build(model.parameters())
-    total = protocol.epochs * len(train)
+    epochs, total = protocol.epochs, protocol.epochs * len(train)
     drop_path = Linear(0.0, protocol.drop_path)
-    records: list[Mapping[str, Any]] = []
     if not model.training:
         model.train()
-    best: _Best | None = None
-    stopped = None
-    with watching.job(job, protocol.epochs, len(train)):
-        for epoch in range(protocol.epochs):
-            set_drop_path(model, drop_path.at(epoch / protocol.epochs))
-            meter = Meter(metrics)
-            for i, (x, y) in enumerate(train.epoch(epoch)):
-                fraction = (epoch * len(train) + i) / total if protocol.rate_per_step else epoch / protocol.epochs
-                if deadline.spent > max((epoch * len(train) + i) / total, FIRST_LOOK):
+    run = _Training(model, optimizer, Meter(metrics), deadline)
+    structure = {name: list(value.shape) for name, value in model.state_dict().items()}
+    plan = {"structure": structure, "epochs": epochs, "steps": len(train), "seed": seed, "metrics": list(metrics)}
+    keeper.begin(run, plan | {"protocol": described(protocol)})
+    done = run.epoch * len(train) + run.step
+    with watching.job(Job(job, epochs, len(train), done, tuple(run.records))):
+        while not run.over:
+            set_drop_path(model, drop_path.at(run.epoch / epochs))
+            for x, y in train.epoch(run.epoch, run.step) if run.step < len(train) else ():
+                share = (run.epoch * len(train) + run.step) / total
+                fraction = share if protocol.rate_per_step else run.epoch / epochs
+                if deadline.spent > max(share, FIRST_LOOK):
                     fraction = min(deadline.spent, 1.0)
                 set_rate(optimizer, protocol.optimizer.lr.at(fraction))
-                with frozen(derive(seed, epoch, i), device):
+                with frozen(derive(seed, run.epoch, run.step), device):
                     output, inner = forward(x)
                 objective = train_loss(output, y)
                 if inner is not None:
@@ -141,66 +229,48 @@ def run_training(
                 if protocol.clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
                 optimizer.step()
-                meter.add(objective, output, y)
-                watching.step(epoch, i, meter)
-                if deadline.passed and (epoch, i) != (protocol.epochs - 1, len(train) - 1):
-                    stopped = (
-                        f"the time limit came in epoch {epoch + 1} of {protocol.epochs}, step {i + 1} of {len(train)}"
-                    )
+                run.meter.add(objective, output, y)
+                watching.step(run.epoch, run.step, run.meter)
+                run.step += 1
+                if deadline.passed and (run.epoch + 1, run.step) != (epochs, len(train)):
+                    place = f"epoch {run.epoch + 1} of {epochs}, step {run.step} of {len(train)}"
+                    run.stopped = f"the time limit came in {place}"
                     break
-            means = meter.means()
+                keeper.offer(run)
+            means = run.meter.means()
             if not math.isfinite(means["loss"]):
-                stopped = f"the loss became {means['loss']} in epoch {epoch + 1}"
-                if best is None:
-                    raise InputError(f"{stopped}, so there is no network to keep; use a smaller learning rate")
+                run.stopped = f"the loss became {means['loss']} in epoch {run.epoch + 1}"
+                if run.best is None:
+                    raise InputError(f"{run.stopped}, so there is no network to keep; use a smaller learning rate")
                 break
-            record: dict[str, Any] = {"phase": job, "epoch": epoch + 1, "seconds": deadline.elapsed}
+            record: dict[str, Any] = {"phase": job, "epoch": run.epoch + 1, "seconds": deadline.elapsed}
             record |= {f"train_{name}": value for name, value in means.items()}
             scores: dict[str, float] = {}
             if valid is not None:
-                scores = evaluate(model, model, valid.epoch(0), loss, metrics)
+                scores = evaluate(model, model, offering(keeper, run, valid.epoch(0)), loss, metrics)
                 record |= {f"valid_{name}": value for name, value in scores.items()}
-            records.append(record)
+            run.end_epoch(scores, metrics, record)
             watching.epoch(record)
-            if best is None or best.worse_than(scores, metrics):
-                best = _Best(epoch + 1, scores, {k: v.clone() for k, v in model.state_dict().items()})
-            if stopped is not None:
-                break
-    assert best is not None
-    model.load_state_dict(best.state)
+            run.over = run.stopped is not None or run.epoch == epochs
+            keeper.offer(run, epoch_done=True)
+        run.over = True
+        keeper.finish(run)
+    assert run.best is not None
+    model.load_state_dict(run.best.weights)
     model.eval()
+    test = None if data.test is None else offering(keeper, run, data.test.epoch(0))
     return Trained(
         model=model,
-        records=tuple(records),
-        best_epoch=best.epoch,
-        validation=best.scores,
-        test={} if data.test is None else evaluate(model, model, data.test.epoch(0), loss, metrics),
+        records=tuple(run.records),
+        best_epoch=run.best.epoch,
+        validation=run.best.scores,
+        test={} if test is None else evaluate(model, model, test, loss, metrics),
         parameters=_count(model) - (_count(model.auxiliary) if isinstance(model, CellNetwork) else 0),
         normalize=data.normalize,
         seconds=deadline.elapsed,
-        stopped=stopped,
+        stopped=run.stopped,
     )
 
 
 def _count(module: nn.Module | None) -> int:
     return 0 if module is None else sum(p.numel() for p in module.parameters())
-
-
-@dataclass(frozen=True)
-class _Best:
-    epoch: int
-    scores: Mapping[str, float]
-    state: Mapping[str, Tensor]
-
-    def worse_than(self, scores: Mapping[str, float], metrics: Mapping[str, Metric]) -> bool:
-        """Whether a later epoch with these scores replaces this one; without scores it always does."""
-        if not scores:
-            return True
-        shown = {name: metric.higher_is_better for name, metric in metrics.items()} | {"loss": False}
-        for name in (next(iter(metrics), "loss"), "loss"):
-            new, old = scores[name], self.scores[name]
-            if math.isnan(new) or math.isnan(old):
-                return not math.isnan(new)
-            if new != old:
-                return (new > old) == shown[name]
-        return False

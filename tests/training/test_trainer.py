@@ -16,6 +16,7 @@ from oche.clock import Deadline
 from oche.data.batches import IterableBatches
 from oche.errors import InputError
 from oche.feed import TrainingData
+from oche.listener import Job, Listener
 from oche.metrics import Meter, Metric
 from oche.nn.cell import DropPath
 from oche.nn.network import Stack
@@ -48,7 +49,7 @@ class Loader:
         return iter(self.batches)
 
 
-class Watch:
+class Watch(Listener):
     """Calls a function after every step and every epoch."""
 
     def __init__(
@@ -57,8 +58,8 @@ class Watch:
         self._step, self._epoch = step, epoch
         self.calls: list[str] = []
 
-    def start(self, job: str, epochs: int, steps: int) -> None:
-        self.calls.append(f"start {job} {epochs} {steps}")
+    def start(self, job: Job) -> None:
+        self.calls.append(f"start {job.name} {job.epochs} {job.steps}")
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
         self.calls.append("step")

@@ -1,0 +1,191 @@
+"""What every command works with: its options and what they come to, the data, the console, the run directory."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from rich.console import Console
+
+from oche import api
+from oche.checkpoint import Checkpoints, Cost
+from oche.config import NamedData, OutputOptions, RunCommand, SearchCommand, TrainCommand
+from oche.config_file import as_yaml
+from oche.data.dataset import Dataset
+from oche.data.load import load
+from oche.data.options import KNOWN
+from oche.errors import InputError
+from oche.files import WriteError
+from oche.interrupt import Interrupted, Interrupts
+from oche.listener import Listener
+from oche.plain import described
+from oche.presets import Preset, preset
+from oche.provenance import session
+from oche.report.console import PlainLines, progress
+from oche.report.tensorboard import TensorBoard
+from oche.resolve import resolve
+from oche.run_directory import RunDirectory
+
+Options = TypeVar("Options", SearchCommand, RunCommand, TrainCommand)
+
+SHORTEST = 0.001
+"""Seconds that remain for a piece when the time is already up: it makes one step, so that there is a network."""
+
+
+class Job(Generic[Options]):
+    """A command at work.
+
+    Args:
+        command: its name.
+        options: what is asked for; what can be known without the data is filled in.
+        output: what to print.
+
+    Attributes:
+        options: with everything filled in that is known so far.
+        directory: the run directory, once `create` or `reopen` was called.
+
+    Raises:
+        InputError: the options do not fit together, or the data cannot be read.
+    """
+
+    directory: RunDirectory
+
+    def __init__(self, command: str, options: Options, output: OutputOptions) -> None:
+        self.command, self.output = command, output
+        self._start = time.monotonic()
+        self._console, self._errors = Console(), Console(stderr=True)
+        self._interrupts, self._cost = Interrupts(), Cost()
+        if options.threads is not None:
+            if options.threads < 1:
+                raise InputError(f"--threads must be at least 1, but got {options.threads}")
+            torch.set_num_threads(options.threads)
+        self.device = api.resolve_device(options.device)
+        self.options: Options = resolve(options, self.device)[0]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data, read when they are first needed."""
+        data = self.options.data
+        dataset = load(data.name, data, self.options.seed)
+        for note in dataset.notes:
+            self.say(note)
+        return dataset
+
+    @property
+    def sizes(self) -> Preset:
+        """Of the preset."""
+        assert self.options.preset is not None
+        return preset(self.options.preset)
+
+    # -- the directory -----------------------------------------------------------------------------------------------
+
+    def create(self, name: str, parts: Mapping[str, object], files: Mapping[str, str]) -> None:
+        """Make the run directory, with what is about to be run.
+
+        Args:
+            name: for a directory that nobody named.
+            parts: what the options came to.
+            files: further contents by name.
+        """
+        dataset = self.dataset
+        data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "notes": list(dataset.notes)}
+        # So that the file works from another working directory too.
+        options = replace(self.options, data=_absolute(self.options.data))
+        config = {"config.yaml": as_yaml(self.command, options)}
+        self.directory = RunDirectory.create(self.options.run, name, session(self.device), data, config | dict(files))
+        self.directory.write_json("resolved.json", described({"augment": dataset.augment, **parts}))
+
+    def reopen(self, path: Path) -> None:
+        """Take up a run directory."""
+        fingerprint = self.dataset.fingerprint
+        self.directory = RunDirectory.reopen(path, session(self.device), fingerprint, self.warn)
+        self._start -= self.directory.seconds
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Work on the directory: signals let it save, errors are logged and say how to go on."""
+        resume = f"oche resume {self.directory.path}"
+        with self._interrupts:
+            try:
+                yield
+            except Interrupted as stop:
+                self.directory.log(stop.hint)
+                raise Interrupted(stop.signal, f"{stop.hint}; go on with: {resume}") from None
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    signal.SIGINT, f"stopped at once; go on from the last checkpoint with: {resume}"
+                ) from None
+            except WriteError as error:
+                raise InputError(f"{error}: {resume}") from None
+            except Exception as error:
+                self.directory.log(f"{type(error).__name__}: {error}")
+                raise
+            finally:
+                self.directory.close()
+
+    def checkpoints(self, name: str, budget: int = 0) -> Checkpoints:
+        """The checkpoints of a piece of the run, with so many bytes for those of earlier epochs."""
+        return Checkpoints(
+            self.directory.path / "checkpoints",
+            name,
+            every=self.options.save_every.seconds,
+            budget=budget,
+            interrupts=self._interrupts,
+            warn=self.warn,
+            cost=self._cost,
+        )
+
+    def add_result(self, name: str, value: object) -> None:
+        """Write a finished piece down, and what saving has cost in this session."""
+        self.directory.result["checkpoints"] = {"count": self._cost.count, "seconds": self._cost.seconds}
+        self.directory.add_result(name, value)
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """The progress display, the run directory, its log and its TensorBoard events."""
+        shown = () if self._silent else (progress(self._console),)
+        kept = (self.directory, PlainLines(self.directory.log), TensorBoard(self.directory.path / "tensorboard"))
+        return (*shown, *kept)
+
+    # -- time and words ----------------------------------------------------------------------------------------------
+
+    def share(self, part: float) -> float | None:
+        """A part of the time that is left, in seconds; None without a time limit."""
+        if self.options.time_limit is None:
+            return None
+        left = self.options.time_limit.seconds - (time.monotonic() - self._start)
+        return max(part * left, SHORTEST)
+
+    def say(self, text: str) -> None:
+        """A line for the user, and for the log once there is one."""
+        if not self._silent:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._log(text)
+
+    def warn(self, text: str) -> None:
+        """A line that is printed in any case, on standard error."""
+        self._errors.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._log(text)
+
+    def _log(self, text: str) -> None:
+        if "directory" in vars(self):
+            self.directory.log(text)
+
+    @property
+    def _silent(self) -> bool:
+        return self.output.quiet or self.output.json
+
+
+def _absolute(data: NamedData) -> NamedData:
+    """The same data from any working directory."""
+    name = data.name if data.name in KNOWN else str(Path(data.name).expanduser().resolve())
+    root = data.root and str(Path(data.root).expanduser().resolve())
+    return replace(data, name=name, root=root)

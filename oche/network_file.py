@@ -1,0 +1,96 @@
+"""A trained network as a file: how to build it, how to normalize its input, its weights."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oche.architecture import Architecture
+from oche.data.dataset import Dataset
+from oche.data.prepare import Normalize
+from oche.errors import InputError
+from oche.files import write_whole
+from oche.nn.network import CellNetwork, Stack
+from oche.spaces.space import Space
+from oche.task import ImageTask
+from oche.training.trainer import Trained
+
+FORMAT = 1
+NAME = "network.pt"
+
+
+class PixelNetwork(nn.Module):
+    """A trained network behind its normalization: raw pixels to class scores.
+
+    Attributes:
+        classes: names of the classes, in the order of the scores.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: CellNetwork, normalize: Normalize, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = tuple(classes)
+        self.register_buffer("mean", torch.tensor(normalize.mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(normalize.std)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`N x C x H x W`, in the units of the training images (0 to 255 for uint8), to `N x classes`."""
+        return self.network((images.float() - self.mean) / self.std)  # type: ignore[no-any-return]
+
+
+def load_network(run: str | Path, device: str | torch.device = "cpu") -> PixelNetwork:
+    """The trained network of a run, in evaluation mode.
+
+    Raises:
+        InputError: the run has no readable network.
+    """
+    path = Path(run) / NAME
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if saved["format"] != FORMAT:
+            raise InputError(f"it has format {saved['format']!r}, but this oche reads format {FORMAT}")
+        network = Space.from_json(saved["space"]).network(
+            Architecture.from_json(saved["architecture"]), ImageTask(**saved["task"]), Stack(**saved["stack"])
+        )
+        network.load_state_dict(saved["weights"])
+        normalize = Normalize(tuple(saved["mean"]), tuple(saved["std"]))
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, UnpicklingError, InputError) as error:
+        raise InputError(f"cannot read a network from {str(path)!r}: {error}") from None
+    return PixelNetwork(network, normalize, saved["classes"]).to(device).eval()
+
+
+def save_network(
+    run: Path, trained: Trained, architecture: Architecture, space: Space, stack: Stack, dataset: Dataset
+) -> None:
+    """Write a network without its auxiliary head, which has served its purpose.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    assert trained.normalize is not None
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "format": FORMAT,
+            "space": space.to_json(),
+            "architecture": architecture.to_json(),
+            "task": asdict(dataset.task),
+            "stack": asdict(stack),
+            "classes": list(dataset.classes),
+            "mean": list(trained.normalize.mean),
+            "std": list(trained.normalize.std),
+            "weights": {k: v.cpu() for k, v in trained.model.state_dict().items() if not k.startswith("auxiliary.")},
+        },
+        buffer,
+    )
+    write_whole(run / NAME, buffer.getbuffer())

@@ -1,0 +1,8 @@
+"""The selections by name."""
+
+from __future__ import annotations
+
+from oche.select.base import Selection
+from oche.select.magnitude import Magnitude
+
+SELECTIONS: dict[str, Selection] = {"magnitude": Magnitude()}
