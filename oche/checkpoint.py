@@ -241,9 +241,8 @@ class Checkpoints:
         older = files[:-NEWEST]
         kept = [file for file in older if file.step == 0]
         while sum(file.size for file in kept) > self._budget:
-            epochs = [0, *(file.epoch for file in kept), files[-1].epoch]
-            gaps = [later - earlier for earlier, later in zip(epochs, epochs[2:], strict=False)]
-            kept.pop(gaps.index(min(gaps)))
+            # Multiples of the highest powers of two stay: they lie evenly however long the job becomes.
+            kept.remove(min(kept, key=lambda file: (file.epoch & -file.epoch, file.epoch)))
         with writing(self._directory):
             for file in older:
                 if file not in kept:

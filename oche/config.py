@@ -6,11 +6,18 @@ None means "decide from the device and the data"; what was decided is written in
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
 
 from oche.data.options import DataOptions
 from oche.errors import InputError
+
+Options = TypeVar("Options")
+
+NAMED_GROUPS = ("data", "space", "train")
+"""Groups of options with a name among them: `--data digits` and, in a file, `data: digits` mean `data.name`."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class Duration:
     """A length of time.
 
     Attributes:
-        seconds: more than 0.
+        seconds: more than 0, finite.
     """
 
     seconds: float
@@ -38,12 +45,51 @@ class Duration:
             seconds = sum(float(number) * cls.UNITS[unit or "s"] for number, unit in pieces)
         except ValueError:
             seconds = 0.0
-        if not seconds > 0:
+        if not 0 < seconds < float("inf"):
             raise InputError(f"a duration is a positive time such as 90s, 5m, 2h or 1h30m, but got {text!r}")
         return cls(seconds)
 
     def __str__(self) -> str:
-        return f"{self.seconds:g}s"
+        """The shortest exact form, which `parse` reads back."""
+        for unit, length in reversed(self.UNITS.items()):
+            if self.seconds % length == 0:
+                return f"{self.seconds / length:.0f}{unit}"
+        return f"{Decimal(repr(self.seconds)):f}s"  # not 1e-07s
+
+
+@dataclass(frozen=True)
+class Size:
+    """An amount of disk space.
+
+    Attributes:
+        bytes: 0 or more.
+    """
+
+    bytes: int
+
+    UNITS: ClassVar[dict[str, int]] = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Read `0`, `800kB`, `500MB` or `1.5GB`; the case of the letters does not matter.
+
+        Raises:
+            InputError: the text has another form.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?b)|0", text.strip(), re.ASCII | re.IGNORECASE)
+        if not match:
+            raise InputError(f"a size is a number with B, kB, MB or GB, such as 500MB, or 0, but got {text!r}")
+        if match[1] is None:
+            return cls(0)
+        units = {unit.lower(): length for unit, length in cls.UNITS.items()}
+        return cls(int(Decimal(match[1]) * units[match[2].lower()]))
+
+    def __str__(self) -> str:
+        """The shortest exact form, which `parse` reads back."""
+        if self.bytes == 0:
+            return "0"
+        unit = next(unit for unit, length in reversed(self.UNITS.items()) if self.bytes % length == 0)
+        return f"{self.bytes // self.UNITS[unit]}{unit}"
 
 
 @dataclass(frozen=True)
@@ -73,19 +119,27 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedData(DataOptions):
-    """A data set and how to find, cut and change it."""
+class DataName:
+    """Which data set. A class of its own, so that help and files begin with the name."""
 
     name: str = field(
-        default="digits", metadata={"help": "data set name, .npz or .csv file, or image directory (see: oche data)"}
+        default="digits",
+        metadata={
+            "help": "data set name, .npz or .csv file, or image directory (see: oche data); --data is short for it"
+        },
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedData(DataOptions, DataName):
+    """A data set and how to find, cut and change it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceOptions:
     """What may be chosen, and the size of the supernet."""
 
-    name: str = field(default="darts", metadata={"help": "search space (see: oche spaces)"})
+    name: str = field(default="darts", metadata={"help": "search space (see: oche spaces); --space is short for it"})
     nodes: int | None = field(default=None, metadata={"help": "intermediate nodes of a cell (default: the space's)"})
     cells: int | None = field(default=None, metadata={"help": "cells of the supernet (default: by preset)"})
     channels: int | None = field(default=None, metadata={"help": "channels of the supernet (default: by preset)"})
@@ -113,7 +167,7 @@ class SearchOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"a search needs {name} >= 1, but got --search.{name} {value}")
-        if self.logit_lr is not None and self.logit_lr < 0:
+        if self.logit_lr is not None and not self.logit_lr >= 0:
             raise InputError(f"a rate is >= 0, but got --search.logit_lr {self.logit_lr}")
 
 
@@ -122,7 +176,10 @@ class TrainOptions:
     """How the discrete network is trained."""
 
     name: str | None = field(
-        default=None, metadata={"help": "training protocol: tiny, small or darts-cifar (default: by preset)"}
+        default=None,
+        metadata={
+            "help": "training protocol: tiny, small or darts-cifar (default: by preset); --train is short for it"
+        },
     )
     epochs: int | None = field(default=None, metadata={"help": "epochs of the training (default: the protocol's)"})
     batch: int | None = field(default=None, metadata={"help": "images per step (default: the protocol's)"})
@@ -169,12 +226,30 @@ class CommonOptions:
     time_limit: Duration | None = field(
         default=None, metadata={"help": "end after this time with a trained network, such as 90s, 5m or 2h"}
     )
+    save_every: Duration = field(
+        default=Duration(60),
+        metadata={
+            "help": "save a checkpoint at least this often within an epoch, as long as that takes less than 1 % of "
+            "the time"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"--threads must be at least 1, but got {self.threads}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchCommand(CommonOptions):
     """`oche search`: search and select."""
 
+    keep: Size = field(
+        default=Size(10**9),
+        metadata={
+            "help": "disk for the checkpoints of earlier epochs of a search, beside the newest two of each job, such "
+            "as 500MB; 0 keeps none"
+        },
+    )
     data: NamedData = field(default_factory=NamedData)
     space: SpaceOptions = field(default_factory=SpaceOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
@@ -191,9 +266,104 @@ class RunCommand(SearchCommand):
     )
 
 
+@dataclass(frozen=True)
+class ArchitectureArgument:
+    """What `oche train` trains. A class of its own, because only the first field can be a positional argument."""
+
+    architecture: str = field(
+        metadata={
+            "help": "an architecture.json, a run directory, or a known name such as darts-v2 (see: oche spaces)",
+            "example": "darts-v2",
+        }
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainCommand(CommonOptions):
+class TrainCommand(CommonOptions, ArchitectureArgument):
     """`oche train`: train and test a given architecture."""
 
     data: NamedData = field(default_factory=NamedData)
     train: TrainOptions = field(default_factory=TrainOptions)
+
+
+COMMANDS: dict[str, type[CommonOptions]] = {"run": RunCommand, "search": SearchCommand, "train": TrainCommand}
+"""The commands that a configuration file can be for, and their options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedEpochs:
+    """Epochs that a resumed run is asked to have. They cannot be changed; asking for it gets the reason."""
+
+    epochs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOptions:
+    """What may differ from the run that is resumed; None: as recorded.
+
+    Attributes:
+        device: where to compute.
+        threads: CPU threads.
+        data: where the same data lie now.
+        root: the directory of downloaded data.
+        search: epochs of the search.
+        train: epochs of the training.
+    """
+
+    device: str | None = None
+    threads: int | None = None
+    data: str | None = None
+    root: str | None = None
+    search: PlannedEpochs = PlannedEpochs()
+    train: PlannedEpochs = PlannedEpochs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """What a command prints; no part of a run's configuration."""
+
+    quiet: bool = field(default=False, metadata={"help": "print nothing but warnings and errors"})
+    json: bool = field(
+        default=False, metadata={"help": "print the result as JSON on standard output, and nothing else there"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """Configuration files in and out."""
+
+    config: Path | None = field(
+        default=None,
+        metadata={"help": "a YAML file with options (see: oche config); the command line goes before it"},
+    )
+    print_config: bool = field(
+        default=False, metadata={"help": "print every option with its value and origin as such a file, and stop"}
+    )
+
+
+def option_fields(command: type[CommonOptions]) -> dict[str, Field[Any]]:
+    """The options of a command by dotted name (`data.root`), those without a group first."""
+    found: dict[str, Field[Any]] = {}
+    for option in fields(command):
+        group = option.default_factory
+        inner = fields(group) if group is not MISSING and is_dataclass(group) else None
+        found |= {option.name: option} if inner is None else {f"{option.name}.{f.name}": f for f in inner}
+    return dict(sorted(found.items(), key=lambda item: "." in item[0]))
+
+
+def option_values(options: CommonOptions) -> dict[str, Any]:
+    """The values of a command's options by dotted name."""
+    values = {}
+    for name in option_fields(type(options)):
+        group, _, last = name.rpartition(".")
+        values[name] = getattr(getattr(options, group) if group else options, last)
+    return values
+
+
+def with_values(options: Options, values: dict[str, Any]) -> Options:
+    """The options with other values, given by dotted name."""
+    changes = {name: value for name, value in values.items() if "." not in name}
+    for group in {name.partition(".")[0] for name in values if "." in name}:
+        inner = {name.partition(".")[2]: v for name, v in values.items() if name.startswith(f"{group}.")}
+        changes[group] = replace(getattr(options, group), **inner)
+    return replace(options, **changes)  # type: ignore[type-var]

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -64,8 +64,6 @@ class Job(Generic[Options]):
         self._console, self._errors = Console(), Console(stderr=True)
         self._interrupts, self._cost = Interrupts(), Cost()
         if options.threads is not None:
-            if options.threads < 1:
-                raise InputError(f"--threads must be at least 1, but got {options.threads}")
             torch.set_num_threads(options.threads)
         self.device = api.resolve_device(options.device)
         self.options: Options = resolve(options, self.device)[0]
@@ -108,6 +106,7 @@ class Job(Generic[Options]):
         fingerprint = self.dataset.fingerprint
         self.directory = RunDirectory.reopen(path, session(self.device), fingerprint, self.warn)
         self._start -= self.directory.seconds
+        self._cost = Cost(**self.directory.result.get("checkpoints", {}))
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -144,16 +143,19 @@ class Job(Generic[Options]):
         )
 
     def add_result(self, name: str, value: object) -> None:
-        """Write a finished piece down, and what saving has cost in this session."""
-        self.directory.result["checkpoints"] = {"count": self._cost.count, "seconds": self._cost.seconds}
+        """Write a finished piece down, and what saving has cost."""
+        self.directory.result["checkpoints"] = asdict(self._cost)
         self.directory.add_result(name, value)
 
     @property
     def listeners(self) -> Sequence[Listener]:
         """The progress display, the run directory, its log and its TensorBoard events."""
-        shown = () if self._silent else (progress(self._console),)
-        kept = (self.directory, PlainLines(self.directory.log), TensorBoard(self.directory.path / "tensorboard"))
-        return (*shown, *kept)
+        kept: list[Listener] = [
+            self.directory,
+            PlainLines(self.directory.log),
+            TensorBoard(self.directory.path / "tensorboard"),
+        ]
+        return kept if self._silent else [progress(self._console), *kept]
 
     # -- time and words ----------------------------------------------------------------------------------------------
 

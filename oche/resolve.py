@@ -1,12 +1,24 @@
-"""From options (plain values, torch-free) to the parts that they name."""
+"""From options (plain values, torch-free) to the parts that they name, and to options that leave nothing open."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 
-from oche.config import CommonOptions, SpaceOptions, TrainOptions
+from oche.config import (
+    CommonOptions,
+    RunCommand,
+    SearchCommand,
+    SpaceOptions,
+    TrainCommand,
+    TrainOptions,
+    option_values,
+    with_values,
+)
+from oche.errors import InputError
+from oche.methods import method
 from oche.nn.network import Stack
 from oche.optim import SGD, AdamW, OptimizerSettings
 from oche.presets import Preset, default_preset, preset
@@ -15,7 +27,63 @@ from oche.spaces.registry import space
 from oche.spaces.space import Space
 from oche.training.protocol import TrainingProtocol, protocol
 
+Command = TypeVar("Command", bound=CommonOptions)
+Filled = dict[str, tuple[Any, str]]
+"""By dotted name: a value, and where it comes from."""
+
 OPTIMIZERS: dict[str, OptimizerSettings] = {"sgd": SGD(lr=Cosine(0.05)), "adamw": AdamW()}
+
+SAME_NAME = (
+    "epochs", "batch", "cutout", "drop_path", "auxiliary", "label_smoothing", "balance_classes", "validation",
+)  # fmt: skip
+"""Options of the training that are called as in the protocol."""
+
+LATER = {
+    "data.flip": "the data",
+    "data.crop_padding": "the data",
+    "data.stream": "the size of the data",
+    "data.workers": "the machine, where data are streamed",
+    "space.reductions": "the size of the images",
+    "search.batch": "the method, or less for few images",
+    "search.logit_lr": "the method and the number of steps",
+    "train.batch": "the protocol, or less for few images",
+    "train.reductions": "the size of the images",
+}
+"""What decides the values that nobody gave and that are only known when the data are."""
+
+
+def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, str]]:
+    """The options with everything filled in that is known before the data are.
+
+    What was given stays as it is, so that resolving twice changes nothing. A batch is left open: one that nobody
+    asked for shrinks to few images, and one that was asked for is refused.
+
+    Args:
+        options: of `oche run`, `search` or `train`.
+        device: where the job will run.
+
+    Returns:
+        The options, and by dotted name where each value comes from that was not given.
+
+    Raises:
+        InputError: an unknown name, or a number out of its range.
+    """
+    name = options.preset or default_preset(device)
+    sizes = preset(name)
+    known: Filled = {
+        "preset": (name, f"the device {device}"),
+        "device": (str(device), "the machine"),
+        "threads": (torch.get_num_threads(), "the machine"),
+    }
+    if isinstance(options, SearchCommand):
+        known |= _filled_space(options.space, sizes, name) | _filled_search(options, sizes, name)
+    if isinstance(options, RunCommand | TrainCommand):
+        known |= _filled_training(options.train, sizes, name)
+    values = option_values(options)
+    filled = {key: entry for key, entry in known.items() if values[key] is None}
+    origins = {key: source for key, (_, source) in filled.items()}
+    later = {key: source for key, source in LATER.items() if key in values and values[key] is None}
+    return with_values(options, {key: value for key, (value, _) in filled.items()}), origins | later
 
 
 def resolve_preset(options: CommonOptions, device: torch.device) -> Preset:
@@ -45,10 +113,7 @@ def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
         optimizer = OPTIMIZERS[options.optimizer]
     if options.lr is not None:
         optimizer = optimizer.at_rate(Cosine(options.lr))
-    same_name = (
-        "epochs", "batch", "cutout", "drop_path", "auxiliary", "label_smoothing", "balance_classes", "validation",
-    )  # fmt: skip
-    given = {name: getattr(options, name) for name in same_name if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in SAME_NAME if getattr(options, name) is not None}
     return replace(rules, stack=_resize(rules.stack, options), optimizer=optimizer, **given)
 
 
@@ -56,3 +121,41 @@ def _resize(stack: Stack, options: SpaceOptions | TrainOptions) -> Stack:
     """The stack with the cells, channels and reductions that the options give."""
     given = {name: getattr(options, name) for name in ("cells", "channels", "reductions")}
     return replace(stack, **{name: value for name, value in given.items() if value is not None})
+
+
+def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Filled:
+    chosen = resolve_space(options, sizes)
+    own = f"space {options.name}"
+    source = own if sizes.supernet is None else f"preset {preset_name}"
+    filled: Filled = {
+        "space.cells": (chosen.supernet_stack.cells, source),
+        "space.channels": (chosen.supernet_stack.channels, source),
+    }
+    try:
+        space(options.name, nodes=chosen.nodes)
+    except InputError:  # a space whose number of nodes is fixed refuses to be given it
+        return filled
+    return filled | {"space.nodes": (chosen.nodes, own)}
+
+
+def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
+    chosen = method(options.method)
+    if sizes.epochs is not None:
+        return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
+    return {"search.epochs": (chosen.epochs, f"method {chosen.name}")}
+
+
+def _filled_training(options: TrainOptions, sizes: Preset, preset_name: str) -> Filled:
+    rules = resolve_protocol(options, sizes)
+    source = f"protocol {rules.name}"
+    optimizer = next(name for name, settings in OPTIMIZERS.items() if type(settings) is type(rules.optimizer))
+    changed = options.optimizer is not None and type(protocol(rules.name).optimizer) is not type(rules.optimizer)
+    filled: Filled = {
+        "train.name": (rules.name, f"preset {preset_name}"),
+        "train.cells": (rules.stack.cells, source),
+        "train.channels": (rules.stack.channels, source),
+        "train.optimizer": (optimizer, source),
+        "train.lr": (rules.optimizer.lr.at(0), f"optimizer {options.optimizer}" if changed else source),
+    }
+    same = {f"train.{name}": (getattr(rules, name), source) for name in SAME_NAME if name != "batch"}
+    return filled | same

@@ -124,9 +124,9 @@ def resume(
         Interrupted: it was stopped again, and can go on.
     """
     _refuse_other_epochs(path, options, changes)
-    data = {name: value for name, value in (("name", changes.data), ("root", changes.root)) if value is not None}
+    moved = replace(options.data, name=changes.data or options.data.name, root=changes.root or options.data.root)
     where = {name: getattr(changes, name) for name in ("device", "threads") if getattr(changes, name) is not None}
-    job = Job(command, replace(options, data=replace(options.data, **data), **where), output)
+    job: Job[Any] = Job(command, replace(options, data=moved, **where), output)
     job.reopen(path)
     if job.directory.result.get("complete"):
         job.say(f"{path} is complete already")

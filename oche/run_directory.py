@@ -40,6 +40,10 @@ ORPHANS = 15.0
 """Seconds that data workers of a killed process may hold its lock: they look for their parent every 5 s."""
 
 
+GLANCE = 1.0
+"""Seconds to wait for a lock: `oche list` holds it for an instant to see whether it is free."""
+
+
 class RunDirectory(Listener):
     """A directory that this process works on, alone; as a listener it appends every epoch's record.
 
@@ -166,7 +170,7 @@ def _locked(path: Path) -> FileLock:
     with writing(path):
         lock = FileLock(path / LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=GLANCE)
         except Timeout:
             last = read_json(path, "manifest.json")["sessions"][-1]
             if _alive(last):

@@ -1,15 +1,31 @@
 """The command line as a user meets it: every bad input ends with one message and status 2, before any training."""
 
 import json
+import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from oche.architecture import Architecture
 from oche.cli import main
-from oche.config import Baseline, Duration
-from oche.errors import InputError
+from oche.config import (
+    NamedData,
+    OutputOptions,
+    PlannedEpochs,
+    ResumeOptions,
+    RunCommand,
+    SearchCommand,
+    SpaceOptions,
+    TrainCommand,
+    TrainOptions,
+)
+from oche.config_file import as_yaml
+from oche.interrupt import Interrupted
 
 TINY = ["--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2", "--space.channels", "4", "--threads", "1"]
 TINY += ["--data.limit", "200", "--search.epochs", "2", "--search.batch", "32"]
@@ -40,18 +56,6 @@ def refused(capsys, arguments: list[str], *parts: str) -> None:
     assert not Path("runs").exists()
 
 
-def refused_by_parser(capsys, arguments: list[str], *parts: str) -> None:
-    """The same for what the option parser itself refuses; its message may be drawn as a box."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    shown = capsys.readouterr()
-    message = " ".join((shown.out + shown.err).replace("│", " ").split())
-    for part in parts:
-        assert part in message
-    assert not Path("runs").exists()
-
-
 def npz(path: Path, **changes) -> str:
     """A valid file of 12x12 images with two classes, but for `changes`."""
     rng = np.random.default_rng(0)
@@ -67,8 +71,11 @@ def npz(path: Path, **changes) -> str:
 
 def test_a_run_leaves_what_the_documentation_says(finished, capsys):
     names = {path.name for path in finished.iterdir()}
-    assert names == {
-        "config.json",
+    assert names - {".lock"} == {
+        "checkpoints",
+        "config.yaml",
+        "log.txt",
+        "tensorboard",
         "manifest.json",
         "method.json",
         "resolved.json",
@@ -86,8 +93,17 @@ def test_a_run_leaves_what_the_documentation_says(finished, capsys):
     phases = [json.loads(line)["phase"] for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert phases == ["search"] * 2 + ["train"] * 2 + ["random 1"] * 2 + ["random 2"] * 2
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert manifest["threads"] == 1
+    assert manifest["sessions"][0]["threads"] == 1
     assert len(manifest["data"]["fingerprint"]) == 64
+
+
+def test_a_run_is_repeated_from_its_own_configuration_alone(finished, tmp_path):
+    assert main(["run", "--config", str(finished / "config.yaml"), "--run", "again"]) == 0
+    first, second = (json.loads((run / "result.json").read_text()) for run in (finished, tmp_path / "again"))
+    assert [n["architecture"] for n in first["random"]] == [n["architecture"] for n in second["random"]]
+    assert first["network"]["test"] == second["network"]["test"]
+    assert (finished / "architecture.json").read_text() == Path("again/architecture.json").read_text()
+    assert (finished / "config.yaml").read_text() == Path("again/config.yaml").read_text()
 
 
 def test_the_last_line_is_the_test_accuracy(capsys, tmp_path):
@@ -199,16 +215,24 @@ def test_bad_input_is_refused(capsys, arguments, parts):
     ("arguments", "parts"),
     [
         (["--metod", "darts"], ["--metod", "--method"]),
-        (["--seed", "one"], ["--seed", "one"]),
-        (["--time-limit", "soon"], ["soon", "2h"]),
-        (["--baseline", "random"], ["random:3"]),
-        (["--train.optimizer", "lion"], ["lion", "adamw"]),
-        (["--search.epochs", "1.5"], ["1.5"]),
+        (["--seed", "one"], ["--seed", "'one'"]),
+        (["--seed"], ["--seed", "requires an argument", "fixes every random number"]),
+        (["--seed", "1", "--seed", "2"], ["--seed", "multiple times"]),
+        (["--time-limit", "soon"], ["--time-limit", "'soon'", "2h"]),
+        (["--keep", "much"], ["--keep", "'much'", "500MB"]),
+        (["--baseline", "random"], ["--baseline", "random:3"]),
+        (["--train.optimizer", "lion"], ["--train.optimizer", "lion", "adamw"]),
+        (["--search.epochs", "1.5"], ["--search.epochs", "'1.5'"]),
+        (["--data.size", "1.5", "3"], ["--data.size", "'1.5'"]),
+        (["--data.size", "3"], ["--data.size", "2"]),
+        (["digits"], ["unexpected", "'digits'"]),
+        (["--no-quiet"], ["--no-quiet"]),
+        (["--print-config", "--quiet"], ["--print-config", "--quiet"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_bad_options_are_refused(capsys, arguments, parts):
-    refused_by_parser(capsys, ["run", *arguments], *parts)
+    refused(capsys, ["run", *arguments], *parts)
 
 
 def test_corrupt_data_is_refused(capsys, tmp_path):
@@ -269,30 +293,192 @@ def test_show_of_no_run_is_refused(capsys, tmp_path):
     refused(capsys, ["show", str(tmp_path)], "no run directory")
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("2h", 7200), ("1h30m", 5400), ("0.5m", 30)]
-)
-def test_durations(text, seconds):
-    assert Duration.parse(text).seconds == seconds
-
-
-@pytest.mark.parametrize("text", ["", "0s", "-5m", "2 hours", "h", "1.2.3s"])
-def test_bad_durations(text):
-    with pytest.raises(InputError, match="duration"):
-        Duration.parse(text)
-
-
-def test_baselines():
-    assert Baseline.parse("random:3").count == 3
-    for text in ("random:0", "best:3", "3"):
-        with pytest.raises(InputError, match="random:3"):
-            Baseline.parse(text)
-
-
 def test_ctrl_c_ends_with_status_130_and_a_word(capsys, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oche.api.run_search", interrupted)
-    assert main(["search", *TINY, "--run", "out"]) == 130
+    monkeypatch.setattr("oche.report.runs.show_run", interrupted)
+    assert main(["show", "out"]) == 130
     assert capsys.readouterr().err == "oche: interrupted\n"
+
+
+def test_a_stopped_job_says_how_to_go_on(capsys, monkeypatch):
+    def stopped(*args, **options):
+        raise Interrupted(signal.SIGTERM, "stopped after step 3; go on with: oche resume out")
+
+    monkeypatch.setattr("oche.run.search", stopped)
+    assert main(["search"]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "oche: stopped after step 3; go on with: oche resume out\n"
+
+
+# Configurations
+
+
+def shown(capsys, arguments: list[str]) -> dict[str, tuple[str, str]]:
+    """What --print-config says: value and origin by dotted name."""
+    assert main([*arguments, "--print-config", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    return {name: (value, printed["origins"][name]) for name, value in printed["options"].items()}
+
+
+def test_print_config_says_where_each_value_comes_from(capsys, tmp_path):
+    (tmp_path / "my.yaml").write_text("seed: 1\nmethod: darts-2nd\ntrain: {lr: 0.1, optimizer: adamw}\n")
+    found = shown(capsys, ["run", "--config", "my.yaml", "--seed", "2", "--device", "cpu", "--time-limit", "90m"])
+    assert found["seed"] == (2, "command line")
+    assert found["time_limit"] == ("90m", "command line")
+    assert found["method"] == ("darts-2nd", "my.yaml")
+    assert found["train.lr"] == (0.1, "my.yaml")
+    assert found["preset"] == ("tiny", "the device cpu")
+    assert found["space.cells"] == (3, "preset tiny")
+    assert found["space.nodes"] == (4, "space darts")
+    assert found["train.epochs"] == (10, "protocol tiny")
+    assert found["keep"] == ("1GB", "default")
+    assert found["threads"] == (torch.get_num_threads(), "the machine")
+    assert found["data.limit"] == (None, "not set")
+    assert found["data.flip"] == (None, "the data")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--data", "a b.npz", "--train.lr", "1e-3", "--baseline", "random:2", "--data.size", "3", "4"],
+        ["search", "--preset", "paper", "--space", "rdarts-s1", "--keep", "0"],
+        ["train", "darts-v1", "--data.no-flip", "--time-limit", "1h30m"],
+    ],
+)
+def test_what_print_config_prints_is_a_configuration(capsys, tmp_path, arguments):
+    assert main([*arguments, "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "printed.yaml").write_text(printed)
+    assert main([arguments[0], "--config", "printed.yaml", "--print-config"]) == 0
+    again = capsys.readouterr().out
+    assert yaml.safe_load(again) == yaml.safe_load(printed)
+    assert "printed.yaml" in again
+    assert not Path("runs").exists()
+
+
+def test_print_config_refuses_what_a_run_would_refuse(capsys):
+    refused(capsys, ["run", "--print-config", "--method", "dart"], "'darts'")
+    refused(capsys, ["run", "--print-config", "--device", "cudda"], "'cudda'")
+
+
+@pytest.mark.parametrize("command", ["run", "search", "train"])
+def test_the_template_is_a_configuration(capsys, tmp_path, command):
+    assert main(["config", command]) == 0
+    (tmp_path / "my.yaml").write_text(capsys.readouterr().out)
+    found = shown(capsys, [command, "--config", "my.yaml"])
+    assert found["seed"] == (0, "my.yaml")
+
+
+def test_options_reach_the_command(monkeypatch, tmp_path):
+    asked = []
+    for name in ("run", "search", "train"):
+        monkeypatch.setattr(f"oche.run.{name}", lambda *given: asked.append(given))
+    (tmp_path / "my.yaml").write_text("seed: 5\narchitecture: darts-v2\n")
+    assert main(["run", "--quiet", "--seed", "3"]) == 0
+    assert main(["search", "--json", "--space", "rdarts-s2"]) == 0
+    assert main(["train", "--config", "my.yaml", "--data.limit", "9"]) == 0
+    assert main(["train", "darts-v1"]) == 0
+    assert asked == [
+        (RunCommand(seed=3), OutputOptions(quiet=True)),
+        (SearchCommand(space=SpaceOptions(name="rdarts-s2")), OutputOptions(json=True)),
+        (TrainCommand(architecture="darts-v2", seed=5, data=NamedData(limit=9)), OutputOptions()),
+        (TrainCommand(architecture="darts-v1"), OutputOptions()),
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["train", "--data", "digits"], ["train", "--config", "my.yaml"]])
+def test_training_without_an_architecture_is_refused(capsys, tmp_path, arguments):
+    (tmp_path / "my.yaml").write_text("seed: 5\n")
+    refused(capsys, arguments, "--architecture", "architecture.json", "darts-v2")
+
+
+# Runs
+
+
+def test_resume_reads_the_runs_own_configuration(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("oche.run.resume", lambda *given: asked.append(given))
+    options = RunCommand(seed=3, preset="tiny", data=NamedData(name="a.npz"), train=TrainOptions(lr=1e-3))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.yaml").write_text(as_yaml("run", options))
+    moved = ["--data", "b.npz", "--data.root", "there", "--device", "cpu", "--threads", "2"]
+    assert main(["resume", "out"]) == 0
+    assert main(["resume", "out", *moved, "--search.epochs", "9", "--quiet"]) == 0
+    changes = ResumeOptions(
+        data="b.npz", root="there", device="cpu", threads=2, search=PlannedEpochs(epochs=9), train=PlannedEpochs()
+    )
+    assert asked == [
+        (Path("out"), "run", options, ResumeOptions(), OutputOptions()),
+        (Path("out"), "run", options, changes, OutputOptions(quiet=True)),
+    ]
+
+
+def test_what_cannot_be_resumed_is_refused(capsys, tmp_path):
+    refused(capsys, ["resume"], "RUN")
+    refused(capsys, ["resume", "nowhere"], "'nowhere'", "config.yaml", "oche list")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.json").write_text('{"format": 1}')
+    refused(capsys, ["resume", "old"], "format 1", "no checkpoints", "manifest.json")
+    (tmp_path / "old" / "config.yaml").write_text("format: 3\ncommand: run\nnew: 1\n")
+    refused(capsys, ["resume", "old"], "old/config.yaml", "newer oche", "format 3")
+    (tmp_path / "old" / "config.yaml").write_text("seed: 1\n")
+    refused(capsys, ["resume", "old"], "old/config.yaml", "command: run")
+    (tmp_path / "old" / "config.yaml").write_text("command: run\nseed: one\n")
+    refused(capsys, ["resume", "old"], "old/config.yaml", "seed", "'one'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "function", "given", "named"),
+    [
+        (["select", "out", "--epoch", "3", "--selection", "magnitude", "--save", "a.json", "--json"], "run.select",
+         (Path("out"),), {"epoch": 3, "selection": "magnitude", "save": Path("a.json")}),
+        (["select", "out", "--json"], "run.select", (Path("out"),), {"epoch": None, "selection": None, "save": None}),
+        (["show", "out", "--json"], "report.runs.show_run", (Path("out"),), {}),
+        (["list", "--json"], "report.runs.list_runs", (Path("runs"),), {}),
+        (["list", "there", "--json"], "report.runs.list_runs", (Path("there"),), {}),
+        (["diff", "a", "b", "--json"], "report.runs.diff_runs", (Path("a"), Path("b")), {}),
+        (["methods", "--json"], "report.listing.list_methods", (), {}),
+        (["spaces", "--json"], "report.listing.list_spaces", (), {}),
+        (["data", "--json"], "report.listing.list_data", (), {}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_commands_about_runs_get_what_was_said(monkeypatch, arguments, function, given, named):
+    asked = []
+    monkeypatch.setattr(f"oche.{function}", lambda *args, **options: asked.append((args, options)))
+    output = OutputOptions(json=True)
+    assert main(arguments) == 0
+    assert asked == [(given, named | {"output": output}) if named else ((*given, output), {})]
+
+
+# Shells
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_has_a_completion_script(capsys, shell):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("resume", "time-limit", "adamw"))
+    if shutil.which(shell):
+        checked = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True)
+        assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("oche res", "resume"), ("oche run --see", "--seed"), ("oche run --train.optimizer ad", "adamw")],
+)
+def test_bash_completes(capsys, tmp_path, words, offered):
+    main(["completion", "bash"])
+    (tmp_path / "oche.bash").write_text(capsys.readouterr().out)
+    count = len(words.split())
+    asking = f"""
+        source oche.bash
+        COMP_WORDS=({words}); COMP_CWORD={count - 1}; COMP_LINE='{words}'; COMP_POINT={len(words)}
+        "$(complete -p oche | sed 's/.*-F \\([^ ]*\\).*/\\1/')" oche "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", asking], capture_output=True, text=True)
+    assert offered in [line.strip() for line in done.stdout.splitlines()], done.stderr

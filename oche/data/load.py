@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from oche.data.dataset import Dataset
-from oche.data.options import KNOWN, PATHS, DataOptions
+from oche.data.images import ImageFiles
+from oche.data.options import KNOWN, MEMORY_LIMIT, PATHS, DataOptions
 from oche.data.split import stratified
 from oche.errors import InputError, unknown
 
@@ -34,6 +35,7 @@ def load(name: str, options: DataOptions | None = None, seed: int = 0) -> Datase
 def _read(name: str, options: DataOptions) -> Dataset:
     """Sources are imported where they are used: scikit-learn alone takes a second."""
     path = Path(name).expanduser()
+    _refuse_ignored(name, path, options)
     if options.size is not None and (name in KNOWN or path.suffix.lower() == ".npz"):
         raise InputError(f"--data.size {options.size[0]} {options.size[1]} resizes image files only; leave it out")
     if name == "digits":
@@ -57,13 +59,32 @@ def _read(name: str, options: DataOptions) -> Dataset:
     raise unknown("data set", name, (*KNOWN, *PATHS))
 
 
+def _refuse_ignored(name: str, path: Path, options: DataOptions) -> None:
+    """Refuse what would be ignored, whatever the images are."""
+    downloads = [known for known in KNOWN if known != "digits"]
+    file = path.is_dir() or path.suffix.lower() in (".npz", ".csv")
+    if name == "digits" or (name not in downloads and file):
+        if options.root is not None:
+            raise InputError(
+                f"--data.root {options.root} is for data that can be downloaded ({', '.join(downloads)}) and would be "
+                "ignored here; leave it out, and give a file or a directory by its path"
+            )
+        if options.download:
+            raise InputError(f"--data.download is for {', '.join(downloads)} and would be ignored here; leave it out")
+    if options.workers is not None and options.stream is False:
+        raise InputError(
+            f"--data.workers {options.workers} is for streamed images, but --data.no-stream keeps them in memory; "
+            "leave out one of them"
+        )
+
+
 def _adjusted(dataset: Dataset, options: DataOptions, seed: int) -> Dataset:
     augment = dataset.augment
     if options.flip is not None:
         augment = replace(augment, flip=options.flip)
     if options.crop_padding is not None:
         augment = replace(augment, crop_padding=options.crop_padding)
-    train = dataset.train
+    train, notes = dataset.train, dataset.notes
     if options.limit is not None and options.limit < len(dataset.train):
         classes = len(dataset.classes)
         if options.limit < classes:
@@ -73,4 +94,10 @@ def _adjusted(dataset: Dataset, options: DataOptions, seed: int) -> Dataset:
             )
         (kept,) = stratified(train.labels, [options.limit / len(train)], seed, dataset.classes)
         train = train.subset(kept)
-    return replace(dataset, train=train, augment=augment, stream=options.stream, workers=options.workers)
+    streams = isinstance(train.images, ImageFiles) or train.nbytes > MEMORY_LIMIT or options.stream
+    if options.workers is not None and not streams:
+        notes += (
+            f"warning: --data.workers {options.workers} is ignored, because these images are small enough to stay in "
+            "memory; leave it out, or add --data.stream",
+        )
+    return replace(dataset, train=train, augment=augment, notes=notes, stream=options.stream, workers=options.workers)

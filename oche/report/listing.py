@@ -1,81 +1,78 @@
-"""What the commands `show`, `methods`, `spaces` and `data` print."""
+"""What the commands `methods`, `spaces` and `data` print."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from oche.architecture import Architecture
+from oche.config import OutputOptions
 from oche.data.options import KNOWN, PATHS
 from oche.methods import METHODS
-from oche.report.drawing import draw
-from oche.run_directory import read_json, read_space
 from oche.spaces.registry import SPACES, known_architectures, space
 
 
-def show_run(run: str) -> None:
-    """What was run, what was found, and how it scored.
-
-    Raises:
-        InputError: there is no readable run at this path.
-    """
-    path, console = Path(run), Console()
-    config, manifest = read_json(path, "config.json"), read_json(path, "manifest.json")
-    options = config["options"]
-    method = f" with {options['method']}" if "method" in options else ""
-    console.print(f"oche {config['command']} of {manifest['data']['name']}{method}, seed {manifest['seed']}")
-    console.print(f"started {manifest['started']} on {manifest['device']}, torch {manifest['packages']['torch']}")
-    if not (path / "architecture.json").exists():
-        console.print("no architecture yet: the search is running, or it was interrupted")
-        return
-    print(draw(read_space(path), Architecture.load(path / "architecture.json")))
-    if not (path / "result.json").exists():
-        console.print("no result yet: the run is going on, or it was interrupted")
-        return
-    result = read_json(path, "result.json")
-    if "search" in result:
-        print(f"verdict: {result['search']['verdict']}")
-    if "network" in result:
-        _show_networks(console, [("found", result["network"])], result.get("random", []))
+def list_methods(output: OutputOptions) -> None:
+    """Print the search methods."""
+    rows = [{"name": name, "summary": m.summary, "reference": m.reference} for name, m in METHODS.items()]
+    if output.json:
+        print(json.dumps(rows, indent=1))
+    elif output.quiet:
+        _print_names(rows)
+    else:
+        _print_table(["method", "what it is", "paper"], rows)
 
 
-def _show_networks(console: Console, rows: list[tuple[str, dict]], random: list[dict]) -> None:  # type: ignore[type-arg]
-    table = Table("network", "test accuracy", "validation accuracy", "parameters", "seconds")
-    for name, scores in [*rows, *((f"random {i + 1}", s) for i, s in enumerate(random))]:
-        cells = [f"{scores[part]['accuracy']:.2%}" if scores[part] else "-" for part in ("test", "validation")]
-        table.add_row(name, *cells, f"{scores['parameters']:,}", f"{scores['seconds']:.0f}")
-    console.print(table)
+def list_spaces(output: OutputOptions) -> None:
+    """Print the spaces and the known architectures."""
+    spaces = [_space(name) for name in SPACES]
+    known = [
+        {
+            "name": name,
+            "space": entry.architecture.space,
+            "cifar_parameters": entry.cifar_parameters,
+            "imagenet_parameters": entry.imagenet_parameters,
+        }
+        for name, entry in known_architectures().items()
+    ]
+    if output.json:
+        print(json.dumps({"spaces": spaces, "architectures": known}, indent=1))
+    elif output.quiet:
+        _print_names([*spaces, *known])
+    else:
+        shown = [s | {"candidates": ", ".join(s["candidates"]), "size": f"{s['size']:.3g}"} for s in spaces]
+        _print_table(["space", "edges", "candidates", "architectures"], shown)
+        _print_table(["known architecture", "space", "parameters (CIFAR-10)", "parameters (ImageNet)"], known)
 
 
-def list_methods() -> None:
-    """A table of the search methods."""
-    table = Table("method", "what it is", "paper")
-    for name, method in METHODS.items():
-        table.add_row(name, method.summary, method.reference)
-    Console().print(table)
+def list_data(output: OutputOptions) -> None:
+    """Print the data sets by name, and the files that can be given instead."""
+    rows = [{"name": name, "summary": line} for name, line in (KNOWN | PATHS).items()]
+    if output.json:
+        print(json.dumps(rows, indent=1))
+    elif output.quiet:
+        _print_names(rows)
+    else:
+        _print_table(["data", "what it is"], rows)
 
 
-def list_spaces() -> None:
-    """A table of the spaces, and one of the known architectures."""
-    console = Console()
-    table = Table("space", "edges", "candidates", "architectures")
-    for name in SPACES:
-        named = space(name)
-        candidates = sorted({c for edge in named.domain.edges.values() for c in map(str, edge.candidates)})
-        table.add_row(name, str(len(named.domain.edges)), ", ".join(candidates), f"{named.size:.3g}")
-    console.print(table)
-    known = Table("known architecture", "space", "parameters (CIFAR-10)", "parameters (ImageNet)")
-    for name, entry in known_architectures().items():
-        sizes = (entry.cifar_parameters, entry.imagenet_parameters)
-        known.add_row(name, entry.architecture.space, *(f"{n:,}" for n in sizes))
-    console.print(known)
+def _space(name: str) -> dict[str, Any]:
+    """The edges of both cells, the candidates of any of them, and the number of architectures."""
+    named = space(name)
+    candidates = sorted({str(c) for edge in named.domain.edges.values() for c in edge.candidates})
+    return {"name": name, "edges": len(named.domain.edges), "candidates": candidates, "size": named.size}
 
 
-def list_data() -> None:
-    """A table of the data sets by name, and of the files that can be given instead."""
-    table = Table("data", "what it is")
-    for name, line in (KNOWN | PATHS).items():
-        table.add_row(name, line)
+def _print_names(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print(row["name"])
+
+
+def _print_table(columns: list[str], rows: list[dict[str, Any]]) -> None:
+    """A row's values stand in the order of the columns; numbers get separators of thousands."""
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else value for value in row.values()))
     Console().print(table)

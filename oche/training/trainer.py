@@ -243,7 +243,8 @@ def run_training(
                 if run.best is None:
                     raise InputError(f"{run.stopped}, so there is no network to keep; use a smaller learning rate")
                 break
-            record: dict[str, Any] = {"phase": job, "epoch": run.epoch + 1, "seconds": deadline.elapsed}
+            steps = run.epoch * len(train) + run.step
+            record: dict[str, Any] = {"phase": job, "epoch": run.epoch + 1, "steps": steps, "seconds": deadline.elapsed}
             record |= {f"train_{name}": value for name, value in means.items()}
             scores: dict[str, float] = {}
             if valid is not None:

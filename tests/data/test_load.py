@@ -465,6 +465,31 @@ def test_options_that_do_not_fit_the_data(options: dict[str, Any], message: str)
         load("digits", DataOptions(**options))
 
 
+@pytest.mark.parametrize("kind", ["digits", "npz", "csv", "directory"])
+def test_options_of_downloads_are_refused_for_other_data(tmp_path: Path, kind: str) -> None:
+    given = {"digits": "digits", "npz": str(tmp_path / "a.npz"), "csv": "a.csv", "directory": str(tmp_path)}[kind]
+    with pytest.raises(InputError, match=r"--data.root here is for data that can be downloaded \(cifar10.* ignored"):
+        load(given, DataOptions(root="here"))
+    with pytest.raises(InputError, match=r"--data.download is for cifar10, .* ignored"):
+        load(given, DataOptions(download=True))
+
+
+def test_a_wrong_name_matters_more_than_options_it_ignores() -> None:
+    with pytest.raises(InputError, match="unknown data set 'cifar-10'; did you mean 'cifar10'"):
+        load("cifar-10", DataOptions(root="here"))
+
+
+def test_workers_without_streaming_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--data.workers 2 is for streamed images, but --data.no-stream"):
+        load("digits", DataOptions(workers=2, stream=False))
+    notes = load("digits", DataOptions(workers=2)).notes
+    assert any(note.startswith("warning: --data.workers 2 is ignored") and "--data.stream" in note for note in notes)
+    images = folder(tmp_path)
+    assert any("ignored" in note for note in load(images, DataOptions(workers=0)).notes)
+    assert not load("digits", DataOptions(workers=2, stream=True)).notes[1:]
+    assert not load(images, DataOptions(workers=2, stream=True)).notes
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,0 +1,139 @@
+"""Resolving: what is filled in changes nothing that is built, and nothing that was given."""
+
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oche.config import (
+    CommonOptions,
+    RunCommand,
+    SearchCommand,
+    SearchOptions,
+    SpaceOptions,
+    TrainCommand,
+    TrainOptions,
+    option_values,
+)
+from oche.errors import InputError
+from oche.methods import METHODS, method
+from oche.presets import PRESETS, preset
+from oche.resolve import LATER, resolve, resolve_preset, resolve_protocol, resolve_space
+from oche.spaces.registry import SPACES
+from oche.training.protocol import PROTOCOLS
+
+CPU = torch.device("cpu")
+PROPERTY = settings(deadline=None, derandomize=True, max_examples=100)
+
+
+def maybe(strategy):
+    return st.none() | strategy
+
+
+TRAIN = st.builds(
+    TrainOptions,
+    name=maybe(st.sampled_from(sorted(PROTOCOLS))),
+    epochs=maybe(st.integers(1, 99)),
+    cells=maybe(st.integers(1, 9)),
+    channels=maybe(st.integers(1, 99)),
+    optimizer=maybe(st.sampled_from(["sgd", "adamw"])),
+    lr=maybe(st.floats(1e-6, 1)),
+    cutout=maybe(st.integers(0, 9)),
+    drop_path=maybe(st.floats(0, 0.9)),
+    balance_classes=maybe(st.booleans()),
+    validation=maybe(st.floats(0, 0.9)),
+)
+COMMON = {"preset": maybe(st.sampled_from(sorted(PRESETS))), "threads": maybe(st.integers(1, 3)), "train": TRAIN}
+SPACE = st.builds(
+    SpaceOptions,
+    name=st.sampled_from(["darts", "rdarts-s2"]),
+    nodes=maybe(st.integers(1, 5)),
+    cells=maybe(st.integers(1, 9)),
+    channels=maybe(st.integers(1, 99)),
+)
+RUNS = st.builds(RunCommand, **COMMON, space=SPACE, method=st.sampled_from(sorted(METHODS)))
+TRAININGS = st.builds(TrainCommand, **COMMON, architecture=st.just("darts-v2"))
+
+
+def parts(options: CommonOptions, device: torch.device = CPU) -> list[object]:
+    """What a run is made of, before the data are known."""
+    sizes = resolve_preset(options, device)
+    built: list[object] = [sizes]
+    if isinstance(options, SearchCommand):
+        epochs = options.search.epochs or sizes.epochs or method(options.method).epochs
+        built += [resolve_space(options.space, sizes), epochs]
+    if isinstance(options, RunCommand | TrainCommand):
+        built.append(resolve_protocol(options.train, sizes))
+    return built
+
+
+def check(options: CommonOptions, device: torch.device = CPU) -> None:
+    resolved, origins = resolve(options, device)
+    assert parts(resolved, device) == parts(options, device)
+    assert resolve(resolved, device)[0] == resolved
+    before, after = option_values(options), option_values(resolved)
+    assert all(after[name] == value for name, value in before.items() if value is not None)
+    assert all(before[name] is None for name in origins)
+    assert {name for name in after if after[name] != before[name]} <= origins.keys()
+    assert {name for name in origins if after[name] is None} <= LATER.keys()
+
+
+@pytest.mark.parametrize(("size", "name", "space"), list(product((None, *PRESETS), METHODS, SPACES)))
+def test_filling_in_changes_nothing(size, name, space):
+    options = RunCommand(preset=size, method=name, space=SpaceOptions(name=space))
+    check(options)
+    assert options.search.epochs is None
+
+
+@PROPERTY
+@given(RUNS | TRAININGS)
+def test_filling_in_changes_nothing_whatever_is_given(options):
+    check(options)
+
+
+def test_only_the_data_leave_something_open():
+    values = option_values(resolve(RunCommand(), CPU)[0])
+    open_still = {name for name, value in values.items() if value is None}
+    assert open_still == LATER.keys() | {"run", "time_limit", "baseline", "data.root", "data.limit", "data.size"}
+    fixed = option_values(resolve(RunCommand(space=SpaceOptions(name="rdarts-s1")), CPU)[0])
+    assert fixed["space.nodes"] is None  # this space refuses to be told
+
+
+def test_origins_name_who_decided():
+    _, origins = resolve(RunCommand(seed=3), CPU)
+    assert origins["preset"] == "the device cpu"
+    assert origins["threads"] == origins["device"] == "the machine"
+    assert origins["space.cells"] == origins["search.epochs"] == origins["train.name"] == "preset tiny"
+    assert origins["space.nodes"] == "space darts"
+    assert origins["train.epochs"] == "protocol tiny"
+    assert origins["data.flip"] == "the data"
+    assert "seed" not in origins
+    _, paper = resolve(RunCommand(preset="paper", train=TrainOptions(optimizer="adamw")), CPU)
+    assert paper["search.epochs"] == "method darts"
+    assert paper["space.cells"] == "space darts"
+    assert paper["train.lr"] == "optimizer adamw"
+    assert "preset" not in paper
+
+
+def test_the_device_decides_the_preset():
+    meta = torch.device("meta")
+    resolved, _ = resolve(SearchCommand(), meta)
+    assert (resolved.preset, resolved.device) == ("small", "meta")
+    assert resolved.search == SearchOptions(epochs=preset("small").epochs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (RunCommand(method="dart"), "unknown method 'dart'"),
+        (RunCommand(space=SpaceOptions(name="drats")), "unknown space 'drats'"),
+        (RunCommand(train=TrainOptions(name="tinny")), "unknown training protocol 'tinny'"),
+        (RunCommand(space=SpaceOptions(name="rdarts-s1", nodes=3)), "leave out nodes"),
+        (TrainCommand(architecture="a", train=TrainOptions(drop_path=2)), "drop_path=2"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        resolve(options, CPU)
