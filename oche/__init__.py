@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from oche.listener import Listener as Listener
     from oche.methods import Method as Method
     from oche.metrics import Metric as Metric
+    from oche.network_file import load_network as load_network
     from oche.nn.choice import Choice as Choice
     from oche.nn.choice import InputChoice as InputChoice
     from oche.nn.choice import ValueChoice as ValueChoice
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from oche.optim import SGD as SGD
     from oche.optim import Adam as Adam
     from oche.optim import AdamW as AdamW
-    from oche.network_file import load_network as load_network
     from oche.report.tensorboard import TensorBoard as TensorBoard
     from oche.schedule import Cosine as Cosine
     from oche.spaces.registry import known_architectures as known_architectures

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from oche.cli import parse
@@ -163,6 +163,7 @@ def refused(path: Path, text: str, *parts: str, command: str = "run") -> None:
 
 @PROPERTY
 @given(OPTIONS, st.booleans())
+@example(RunCommand(run="a\nb", method="a\nb"), True)
 def test_options_survive_a_file(place, options, explained):
     command = NAMES[type(options)]
     path = place / "options.yaml"
