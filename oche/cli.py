@@ -36,6 +36,9 @@ from oche.version import __version__
 for _word in (Duration, Baseline, Size):
     Parameter(n_tokens=1, accepts_keys=False, converter=lambda kind, tokens: kind.parse(tokens[0].value))(_word)
 
+WHOLE = (int, int | None, tuple[int, int] | None)
+"""Types of options made of whole numbers."""
+
 Output = Annotated[OutputOptions, Parameter(name="*", negative=())]
 File = Annotated[FileOptions, Parameter(name="*", negative=())]
 Origins = Annotated[dict[str, str], Parameter(parse=False)]
@@ -346,14 +349,10 @@ def _count(values: int) -> str:
     return "one value" if values == 1 else f"a list of {values} values"
 
 
-WHOLE = (int, int | None, tuple[int, int] | None)
-"""Types of options made of whole numbers."""
-
-
 def _strict(kind: Any, tokens: Sequence[Token]) -> Any:
     """Convert as usual, but refuse 1.5 for a whole number, which the library would round."""
-    for token in tokens:
-        if kind in WHOLE and not token.value.lstrip("+-").isdecimal():
+    for token in tokens if kind in WHOLE else ():
+        if not token.value.lstrip("+-").isdecimal():
             raise ValueError(f"a whole number is needed, but got {token.value!r}")
     return convert(kind, tokens)
 

@@ -322,7 +322,9 @@ class ResumeOptions:
 class OutputOptions:
     """What a command prints; no part of a run's configuration."""
 
-    quiet: bool = field(default=False, metadata={"help": "print nothing but warnings and errors"})
+    quiet: bool = field(
+        default=False, metadata={"help": "print only the essential, and of a run only warnings and errors"}
+    )
     json: bool = field(
         default=False, metadata={"help": "print the result as JSON on standard output, and nothing else there"}
     )

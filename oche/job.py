@@ -73,7 +73,7 @@ class Job(Generic[Options]):
         data = self.options.data
         dataset = load(data.name, data, self.options.seed)
         for note in dataset.notes:
-            self.say(note)
+            (self.warn if note.startswith("warning:") else self.say)(note)
         return dataset
 
     @property
