@@ -177,7 +177,7 @@ def bits(run: Path) -> dict[str, Any]:
         "result.json": timeless(result),
         "architecture.json": (run / "architecture.json").read_text(),
         "network.pt": raw(network),
-        "supernet and optimizers": raw({name: state[name] for name in ("supernet", "optimizers", "history")}),
+        "supernet and optimizers": raw({name: state[name] for name in ("supernet", "optimizers", "records")}),
         "nothing half written": left,
     }
 

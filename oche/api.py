@@ -27,6 +27,7 @@ from oche.metrics import ACCURACY, Loss, Metric
 from oche.nn.choice import decisions
 from oche.nn.network import CellNetwork, Stack
 from oche.nn.supernet import Supernet, logits
+from oche.plain import described
 from oche.presets import default_preset
 from oche.presets import preset as named_preset
 from oche.probe.verdict import Verdict
@@ -124,6 +125,7 @@ def search(
     sizes = named_preset(preset or default_preset(device))
     epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
     images = _positive("batch", batch, chosen.batch)
+    dataset: Dataset | None = None
     if data is not None:
         _either(train, valid)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
@@ -157,6 +159,7 @@ def search(
         deadline=deadline,
         listeners=listeners,
         keeper=_keeper(checkpoints, "search"),
+        about=_about(checkpoints, dataset, batch=images, validation=validation, space=described(searched)),
     )
     return SearchResult(
         architecture=found.architecture,
@@ -224,6 +227,8 @@ def train(
         )
     if loss is not None:
         _loss(loss)
+    dataset: Dataset | None = None
+    architecture = model if isinstance(model, Architecture) else None
     if data is not None:
         _either(train, valid, test)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
@@ -266,6 +271,7 @@ def train(
         deadline=deadline,
         listeners=listeners,
         keeper=_keeper(checkpoints, job),
+        about=_about(checkpoints, dataset, architecture=described(architecture)),
         job=job,
     )
 
@@ -308,6 +314,13 @@ def _keeper(checkpoints: Keeper | str | Path | None, job: str) -> Keeper:
     if checkpoints is None:
         return Forgetful()
     return Checkpoints(Path(checkpoints), job) if isinstance(checkpoints, str | Path) else checkpoints
+
+
+def _about(checkpoints: Keeper | str | Path | None, dataset: Dataset | None, **facts: Any) -> dict[str, Any]:
+    """What must be the same when checkpoints are taken up; a fingerprint takes time, so only where there are any."""
+    if checkpoints is None or dataset is None:
+        return facts
+    return facts | {"data": dataset.fingerprint, "augment": described(dataset.augment)}
 
 
 def _metrics(metrics: Metrics | None, loss: Loss | None) -> dict[str, Metric]:

@@ -22,6 +22,8 @@ from pickle import UnpicklingError
 from typing import Any, Protocol, TypeVar
 
 import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from oche.errors import InputError
 from oche.files import remove_temporary, write_whole, writing
@@ -34,6 +36,9 @@ SHARE = 0.01
 
 NEWEST = 2
 """Checkpoints that are always kept: the newest, and the one before it in case that one is damaged."""
+
+LONGEST_VALUE = 60
+"""Characters of a value in a message."""
 
 Item = TypeVar("Item")
 
@@ -164,18 +169,17 @@ class Checkpoints:
         self._cost = cost or Cost()
         self._plan: Mapping[str, Any] = {}
         self._saved_at: Position | None = None
-        self._saved_time, self._last_cost = time.monotonic(), 0.0
+        self._began = self._saved_time = time.monotonic()
+        self._spent = 0.0
 
     def begin(self, job: Resumable, plan: Mapping[str, Any]) -> None:
         """See `Keeper`."""
         self._plan = plan
         if self._directory.exists():
             remove_temporary(self._directory)
-        kept = next(self._readable(), None)
+        kept = self._newest_readable()
         if kept is not None:
-            different = [
-                f"{key} {kept['plan'].get(key)!r}, now {plan[key]!r}" for key in _differing(kept["plan"], plan)
-            ]
+            different = list(_differences(kept["plan"], plan))
             if different:
                 raise InputError(
                     f"the checkpoints in {str(self._directory)!r} are of another {self._name}: {'; '.join(different)}. "
@@ -183,7 +187,7 @@ class Checkpoints:
                 )
             job.restore(kept["state"])
             self._saved_at = job.position
-        self._saved_time = time.monotonic()
+        self._began = self._saved_time = time.monotonic()
 
     def offer(self, job: Resumable, *, epoch_done: bool = False) -> None:
         """See `Keeper`."""
@@ -212,8 +216,8 @@ class Checkpoints:
         return files[-1].path if files else None
 
     def _due(self, epoch_done: bool) -> bool:
-        since = time.monotonic() - self._saved_time
-        return since * SHARE >= self._last_cost and (epoch_done or since >= self._every)
+        now = time.monotonic()
+        return self._spent <= SHARE * (now - self._began) and (epoch_done or now - self._saved_time >= self._every)
 
     def _save(self, job: Resumable) -> None:
         position = job.position
@@ -231,9 +235,9 @@ class Checkpoints:
         write_whole(self._directory / name, content)
         self._thin()
         self._saved_at, self._saved_time = position, time.monotonic()
-        self._last_cost = self._saved_time - begin
+        self._spent += self._saved_time - begin
         self._cost.count += 1
-        self._cost.seconds += self._last_cost
+        self._cost.seconds += self._saved_time - begin
 
     def _thin(self) -> None:
         """Remove what neither safety nor the budget keeps."""
@@ -248,17 +252,29 @@ class Checkpoints:
                 if file not in kept:
                     file.path.unlink(missing_ok=True)
 
-    def _readable(self) -> Iterator[dict[str, Any]]:
-        """The contents of the files that are whole, newest first.
+    def _newest_readable(self) -> dict[str, Any] | None:
+        """What the newest whole file holds; damaged ones after it are removed, or they would count as the newest.
 
         Raises:
-            InputError: one is of a newer oche.
+            InputError: it is of a newer oche.
         """
+        damaged = []
         for file in reversed(self._files()):
             try:
-                yield read_checkpoint(file.path)
+                kept = read_checkpoint(file.path)
             except DamagedError as error:
-                self._warn(f"warning: {error}; trying the checkpoint before it")
+                damaged.append(file)
+                self._warn(f"warning: {error}; it is removed, and the checkpoint before it is used")
+            else:
+                break
+        else:
+            if damaged:
+                self._warn(f"warning: no checkpoint of {self._name} can be read, so it begins anew")
+            kept = None
+        with writing(self._directory):
+            for file in damaged:
+                file.path.unlink()
+        return kept
 
     def _files(self) -> list[_File]:
         """The job's files, oldest first."""
@@ -319,5 +335,27 @@ def _digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [key for key in {**new, **old} if old.get(key) != new.get(key)]
+def structure(module: nn.Module) -> dict[str, Any]:
+    """The shape of everything that a module's state holds, by name; None where it is not known yet, or no tensor."""
+    return {
+        name: list(value.shape) if isinstance(value, Tensor) and not is_lazy(value) else None
+        for name, value in module.state_dict().items()
+    }
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """What two plans differ in, one phrase for each entry; of a large one only the first difference."""
+    for key in {**new, **old}:
+        a, b = old.get(key), new.get(key)
+        if a == b:
+            continue
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            first, *more = _differences(a, b, f"{prefix}{key}.")
+            yield f"{first} (and {len(more)} more)" if more else first
+        else:
+            yield f"{prefix}{key} {_short(a)}, now {_short(b)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

@@ -35,7 +35,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_directory(path.parent)
+        sync(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -67,10 +67,12 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make a rename durable; only POSIX can, and needs it."""
-    if os.name == "posix":
-        descriptor = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make what was written to a file, or renamed in a directory, survive a power failure; only POSIX can."""
+    if os.name != "posix":
+        return
+    with writing(path):
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

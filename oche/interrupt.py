@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -43,7 +44,9 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+            # What is ignored stays ignored: the shell of a background job has its reasons.
+            heard = [n for n in self.SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+            self._before = {number: signal.signal(number, self._receive) for number in heard}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -51,12 +54,11 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a forked data worker: its parent decides, and ends it by SIGTERM
-            if number == signal.SIGTERM:
-                os._exit(128 + number)
+        if os.getpid() != self._process:  # a forked data worker, before it ignores signals: its parent decides
             return
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
         # Not print(): a handler may run in the middle of another write to the same buffer.
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{STOPPING}\n".encode())
+        with suppress(OSError):  # whoever read it may be gone
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{STOPPING}\n".encode())

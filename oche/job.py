@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.console import Console
 from oche import api
 from oche.checkpoint import Checkpoints, Cost
 from oche.config import NamedData, OutputOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config_file import as_yaml
+from oche.config_file import as_yaml, command_line
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.data.options import KNOWN
@@ -31,7 +31,7 @@ from oche.provenance import session
 from oche.report.console import PlainLines, progress
 from oche.report.tensorboard import TensorBoard
 from oche.resolve import resolve
-from oche.run_directory import RunDirectory
+from oche.run_directory import RunDirectory, as_json
 
 Options = TypeVar("Options", SearchCommand, RunCommand, TrainCommand)
 
@@ -94,11 +94,14 @@ class Job(Generic[Options]):
         """
         dataset = self.dataset
         data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "notes": list(dataset.notes)}
-        # So that the file works from another working directory too.
-        options = replace(self.options, data=_absolute(self.options.data))
-        config = {"config.yaml": as_yaml(self.command, options)}
-        self.directory = RunDirectory.create(self.options.run, name, session(self.device), data, config | dict(files))
-        self.directory.write_json("resolved.json", described({"augment": dataset.augment, **parts}))
+        options = replace(self.options, data=_spelled_out(self.options.data, dataset))
+        texts = {
+            "config.yaml": as_yaml(self.command, options),
+            "resolved.json": as_json(described({"augment": dataset.augment, **parts})),
+            **files,
+        }
+        self.directory = RunDirectory.create(self.options.run, name, session(self.device), data, texts)
+        self.directory.log(command_line(self.command, options))
 
     def reopen(self, path: Path) -> None:
         """Take up a run directory."""
@@ -118,15 +121,15 @@ class Job(Generic[Options]):
                 self.directory.log(stop.hint)
                 raise Interrupted(stop.signal, f"{stop.hint}; go on with: {resume}") from None
             except KeyboardInterrupt:
-                raise Interrupted(
-                    signal.SIGINT, f"stopped at once; go on from the last checkpoint with: {resume}"
-                ) from None
+                number = self._interrupts.received or signal.SIGINT
+                raise Interrupted(number, f"stopped at once; go on from what was saved last with: {resume}") from None
             except WriteError as error:
                 raise InputError(f"{error}: {resume}") from None
             except Exception as error:
                 self.directory.log(f"{type(error).__name__}: {error}")
                 raise
             finally:
+                self._note_cost()
                 self.directory.close()
 
     def checkpoints(self, name: str, budget: int = 0) -> Checkpoints:
@@ -142,9 +145,13 @@ class Job(Generic[Options]):
         )
 
     def add_result(self, name: str, value: object) -> None:
-        """Write a finished piece down, and what saving has cost."""
-        self.directory.result["checkpoints"] = asdict(self._cost)
+        """Write a finished piece down."""
         self.directory.add_result(name, value)
+
+    def _note_cost(self) -> None:
+        """Write down what saving has cost, unless even that cannot be written."""
+        with suppress(WriteError):
+            self.directory.add_result("checkpoints", asdict(self._cost))
 
     @property
     def listeners(self) -> Sequence[Listener]:
@@ -185,8 +192,12 @@ class Job(Generic[Options]):
         return self.output.quiet or self.output.json
 
 
-def _absolute(data: NamedData) -> NamedData:
-    """The same data from any working directory."""
-    name = data.name if data.name in KNOWN else str(Path(data.name).expanduser().resolve())
-    root = data.root and str(Path(data.root).expanduser().resolve())
-    return replace(data, name=name, root=root)
+def _spelled_out(data: NamedData, dataset: Dataset) -> NamedData:
+    """The same data from any working directory, with the augmentation that suits them."""
+    return replace(
+        data,
+        name=data.name if data.name in KNOWN else str(Path(data.name).expanduser().resolve()),
+        root=data.root and str(Path(data.root).expanduser().resolve()),
+        flip=dataset.augment.flip,
+        crop_padding=dataset.augment.crop_padding,
+    )

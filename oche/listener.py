@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from oche.metrics import Meter
@@ -53,14 +54,12 @@ class Listeners:
 
     @contextmanager
     def job(self, job: Job) -> Iterator[None]:
-        """Tell everyone of the start, and of the end however it comes."""
-        for listener in self._all:
-            listener.start(job)
-        try:
-            yield
-        finally:
+        """Tell everyone of the start, and whoever heard of it of the end, however that comes."""
+        with ExitStack() as stack:
             for listener in self._all:
-                listener.finish()
+                listener.start(job)
+                stack.push(partial(_finish, listener))
+            yield
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
         """Tell everyone."""
@@ -71,3 +70,12 @@ class Listeners:
         """Tell everyone."""
         for listener in self._all:
             listener.epoch(record)
+
+
+def _finish(listener: Listener, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+    """Tell of the end; what goes wrong then must not hide why the job has ended."""
+    try:
+        listener.finish()
+    except BaseException:  # Rich raises SystemExit where its pipe is closed
+        if error is None:
+            raise

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from oche.architecture import Architecture
-from oche.checkpoint import Forgetful, Keeper, Position, offering
+from oche.checkpoint import Forgetful, Keeper, Position, offering, structure
 from oche.clock import Deadline
 from oche.data.batches import Batch, Batches
 from oche.domain import Domain
@@ -164,8 +164,7 @@ class SearchStep:
         """The logits get no gradient."""
         with torch.no_grad():
             mixture = self._draw(problem, logits(self._supernet))
-        output = problem.output(mixture, batch)
-        loss = self._loss(output, batch[1])
+        loss, output = problem.forward(mixture, batch)
         self._weight_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._weights, self._method.clip)
@@ -186,25 +185,17 @@ class _Search:
         step: steps done of the epoch after those.
         steps: weight steps taken in all.
         meter: sums over the steps of this epoch.
-        history: the logits at the start and after every epoch.
-        entropies: of the mean mixture, at the same times.
-        records: one per epoch done.
-        architecture: the selection after the last epoch done.
+        records: one per epoch done; the last one has the selection that stands.
         good: the supernet after the last epoch done.
         stopped: why the search ends before its last epoch.
         over: whether no step is left to take.
     """
 
-    def __init__(
-        self, supernet: Supernet, step: SearchStep, meter: Meter, deadline: Deadline, architecture: Architecture
-    ) -> None:
+    def __init__(self, supernet: Supernet, step: SearchStep, meter: Meter, deadline: Deadline) -> None:
         self._supernet, self._step, self._deadline = supernet, step, deadline
         self.epoch = self.step = self.steps = 0
         self.meter = meter
-        self.history = [_table(supernet)]
-        self.entropies: list[float] = []
         self.records: list[dict[str, Any]] = []
-        self.architecture = architecture
         self.good = _snapshot(supernet)
         self.stopped: str | None = None
         self.over = False
@@ -224,10 +215,7 @@ class _Search:
             "supernet": self._supernet.state_dict(),
             "optimizers": self._step.state(),
             "meter": self.meter.state(),
-            "history": self.history,
-            "entropies": self.entropies,
             "records": self.records,
-            "architecture": self.architecture.to_json(),
             "good": self.good if self.step else None,
             "stopped": self.stopped,
             "over": self.over,
@@ -235,25 +223,18 @@ class _Search:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Resumable`."""
-        if state["good"] is not None:
-            self._supernet.load_state_dict(state["good"])
-            self.good = _snapshot(self._supernet)
         self._supernet.load_state_dict(state["supernet"])
-        if state["good"] is None:
-            self.good = _snapshot(self._supernet)
+        self.good = state["good"] or _snapshot(self._supernet)
         self._step.restore(state["optimizers"])
         self.meter.restore(state["meter"])
         self._deadline.carry(state["seconds"])
-        self.architecture = Architecture.from_json(state["architecture"])
-        for name in ("epoch", "step", "steps", "history", "entropies", "records", "stopped", "over"):
+        for name in ("epoch", "step", "steps", "records", "stopped", "over"):
             setattr(self, name, state[name])
 
-    def end_epoch(self, architecture: Architecture, entropy: float, record: dict[str, Any]) -> None:
-        """An epoch is done, with this selection."""
-        self.architecture, self.good = architecture, _snapshot(self._supernet)
-        self.history.append(_table(self._supernet))
-        self.entropies.append(entropy)
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """An epoch is done."""
         self.records.append(record)
+        self.good = _snapshot(self._supernet)
         self.epoch, self.step = self.epoch + 1, 0
         self.meter.clear()
 
@@ -272,6 +253,7 @@ def run_search(
     deadline: Deadline | None = None,
     listeners: Iterable[Listener] = (),
     keeper: Keeper | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Found:
     """Search until the last epoch, the deadline, or a loss that is no number.
 
@@ -288,6 +270,7 @@ def run_search(
         deadline: when to end early with the selection of that moment.
         listeners: who watches.
         keeper: has the state of an earlier session, and keeps that of this one.
+        about: plain values that tell this search from others: its data, its space.
 
     Raises:
         InputError: no step can be made, or the very first epoch diverges.
@@ -317,13 +300,12 @@ def run_search(
 
     if not supernet.body.training:
         supernet.train()
-    run = _Search(supernet, step, Meter(metrics), deadline, select())
-    run.entropies.append(entropy(mean_mixture()))
-    structure = {key: len(value) for key, value in logits(supernet).items()}
-    plan = {"structure": structure, "epochs": epochs, "steps": steps_per_epoch, "seed": seed, "metrics": list(metrics)}
-    keeper.begin(run, plan | {"method": described(method)})
-    done = run.epoch * steps_per_epoch + run.step
-    with watching.job(Job("search", epochs, steps_per_epoch, done, tuple(run.records))):
+    run = _Search(supernet, step, Meter(metrics), deadline)
+    first_table, first_entropy = _table(supernet), entropy(mean_mixture())
+    plan = {"structure": structure(supernet), "epochs": epochs, "steps": steps_per_epoch, "seed": seed}
+    plan |= {"loss": described(loss), "metrics": list(metrics), "method": described(method), **(about or {})}
+    keeper.begin(run, plan)
+    with watching.job(Job("search", epochs, steps_per_epoch, run.steps, tuple(run.records))):
         while not run.over:
             epoch_plan = _plan(method, run.epoch, epochs)
             rates = step.set_rates(run.epoch / epochs)
@@ -350,14 +332,13 @@ def run_search(
                 supernet.load_state_dict(run.good)  # the selection of the epoch before stands, and its supernet
                 break
 
-            architecture, ies = select(), entropy(mean_mixture())
             record = {"phase": "search", "epoch": run.epoch + 1, "steps": run.steps, "seconds": deadline.elapsed}
             record |= rates | {f"train_{name}": value for name, value in means.items()}
             if run.stopped is None:
                 record |= {f"valid_{name}": value for name, value in validate().items()}
-            record |= {"entropy": ies, "entropy_by_kind": entropy_by_kind(mean_mixture())}
-            record |= {"logits": table, "architecture": dict(architecture.items)}
-            run.end_epoch(architecture, ies, record)
+            record |= {"entropy": entropy(mean_mixture()), "entropy_by_kind": entropy_by_kind(mean_mixture())}
+            record |= {"logits": table, "architecture": dict(select().items)}
+            run.end_epoch(record)
             watching.epoch(record)
             run.over = run.stopped is not None or run.epoch == epochs
             keeper.offer(run, epoch_done=True)
@@ -368,16 +349,18 @@ def run_search(
         parameter.grad = None
     shown = f"valid_{next(iter(metrics), 'loss')}"
     validation = next((record[shown] for record in reversed(run.records) if shown in record), None)
+    last = run.records[-1]
+    architecture = Architecture.of(domain.space, last["architecture"])
     verdict = judge(
-        run.architecture,
-        first=run.history[0],
-        last=run.history[-1],
-        entropies=(run.entropies[0], run.entropies[-1]),
+        architecture,
+        first=first_table,
+        last=last["logits"],
+        entropies=(first_entropy, last["entropy"]),
         validation=None if validation is None else (shown.removeprefix("valid_"), validation),
     )
     return Found(
-        architecture=run.architecture,
-        logits=tuple(run.history),
+        architecture=architecture,
+        logits=(first_table, *(record["logits"] for record in run.records)),
         records=tuple(run.records),
         verdict=verdict,
         steps=run.steps,

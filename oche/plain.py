@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 
 def described(value: object) -> Any:
     """A part, or a collection of parts, as plain values; the name of each part's class is among them.
 
-    What is neither plain nor a dataclass, such as a user's function, is described by its type.
+    A function is described by its name, and anything else, such as a user's module, by its type.
     """
     if is_dataclass(value):
         return {"part": type(value).__name__} | {f.name: described(getattr(value, f.name)) for f in fields(value)}
@@ -19,7 +20,10 @@ def described(value: object) -> Any:
         return {str(key): described(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [described(item) for item in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else type(value).__name__
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    named = value if isinstance(value, FunctionType | BuiltinFunctionType) else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def finite(value: Any) -> Any:

@@ -29,13 +29,23 @@ def session(device: torch.device) -> dict[str, Any]:
         "pid": os.getpid(),
         "command_line": sys.argv,
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {"oche": __version__} | {name: version(name) for name in PACKAGES},
         "git": git_state(Path.cwd()),
     }
+
+
+def cpu_name() -> str:
+    """The model of the processor and the instructions that PyTorch uses of it, which decide how sums are rounded."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(models, platform.processor())}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -86,11 +86,6 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
     return with_values(options, {key: value for key, (value, _) in filled.items()}), origins | later
 
 
-def resolve_preset(options: CommonOptions, device: torch.device) -> Preset:
-    """The preset asked for, or the one that suits the device."""
-    return preset(options.preset or default_preset(device))
-
-
 def resolve_space(options: SpaceOptions, sizes: Preset) -> Space:
     """The named space with the size of its supernet.
 

@@ -127,10 +127,12 @@ def resume(
     moved = replace(options.data, name=changes.data or options.data.name, root=changes.root or options.data.root)
     where = {name: getattr(changes, name) for name in ("device", "threads") if getattr(changes, name) is not None}
     job: Job[Any] = Job(command, replace(options, data=moved, **where), output)
+    done = RunRecord.read(path)
+    if done.status == "complete":
+        job.say(f"{path} is complete already; oche show {path} shows it")
+        return _tell(job, path, done.result)
     job.reopen(path)
-    if job.directory.result.get("complete"):
-        job.say(f"{path} is complete already")
-    _work(job, WORK[command])
+    return _work(job, WORK[command])
 
 
 def select(
@@ -155,11 +157,14 @@ def select(
     """
     record = RunRecord.read(path)
     recorded = record.records.get("search", ())
-    chosen = recorded[-1]["epoch"] if epoch is None and recorded else epoch
+    if not recorded:
+        raise InputError(f"there is nothing to select from: {str(path)!r} has recorded no epoch of a search")
+    chosen = recorded[-1]["epoch"] if epoch is None else epoch
     by_epoch = {r["epoch"]: r for r in recorded}
     if chosen not in by_epoch:
-        has = f"epochs 1 to {len(recorded)}" if recorded else "no epoch of a search"
-        raise InputError(f"there is nothing to select from in epoch {chosen}: {str(path)!r} has recorded {has}")
+        raise InputError(
+            f"the search of {str(path)!r} has recorded the epochs 1 to {len(recorded)}, but got --epoch {chosen}"
+        )
     of_run = method(record.options["method"])
     rule = of_run.selection if selection is None else named("selection", selection, SELECTIONS)
     table = {key: torch.tensor(row) for key, row in by_epoch[chosen]["logits"].items()}
@@ -254,10 +259,14 @@ def _work(job: Job[Any], pieces: Callable[[Job[Any]], None]) -> None:
         pieces(job)
         job.add_result("complete", True)
         job.say(f"wrote {job.directory.path}")
-        if "network" in job.directory.result:
-            job.say(f"test accuracy {100 * job.directory.result['network']['test']['accuracy']:.2f} %")
-        if job.output.json:
-            print(json.dumps({"run": str(job.directory.path), **finite(job.directory.result)}))
+    _tell(job, job.directory.path, job.directory.result)
+
+
+def _tell(job: Job[Any], path: Path, result: Mapping[str, Any]) -> None:
+    if "network" in result:
+        job.say(f"test accuracy {100 * result['network']['test']['accuracy']:.2f} %")
+    if job.output.json:
+        print(json.dumps({"run": str(path), **finite(result)}))
 
 
 def _search_alone(job: Job[SearchCommand]) -> None:
@@ -279,13 +288,17 @@ def _run(job: Job[RunCommand]) -> None:
     scores = list(job.directory.result.get("random", ()))
     for i in range(len(scores), count):
         rival = space.sample(Random(derive(job.options.seed, "baseline", i)))
-        name = f"random {i + 1}"
-        trained = _train(job, name, rival, space, rules, TRAINING_SHARE / (count - i))
+        trained = _train(job, _rival(i), rival, space, rules, TRAINING_SHARE / (count - i))
         scores.append({"architecture": dict(rival.items)} | _scores(trained))
         job.add_result("random", scores)
-        job.checkpoints(name).discard()
+    for i in range(count):
+        job.checkpoints(_rival(i)).discard()
     if scores:
         job.say(_comparison(job.directory.result["network"], scores))
+
+
+def _rival(number: int) -> str:
+    return f"random {number + 1}"
 
 
 def _search(job: Job[SearchCommand] | Job[RunCommand], validation: float, share: float) -> Architecture:

@@ -23,22 +23,27 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
-from itertools import count
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from oche.errors import InputError
-from oche.files import append_line, remove_temporary, write_whole, writing
+from oche.files import append_line, remove_temporary, sync, write_whole, writing
 from oche.listener import Job, Listener
 from oche.plain import finite
 from oche.provenance import changes
-from oche.run_record import FORMAT, LOCK, read_json
+from oche.run_record import FORMAT, LOCK, read_json, read_records
 
 ORPHANS = 15.0
 """Seconds that data workers of a killed process may hold its lock: they look for their parent every 5 s."""
 
+
+METRICS = "metrics.jsonl"
+
+MOST_AT_ONCE = 100
+"""Runs that may begin within one second without a name of their own."""
 
 GLANCE = 1.0
 """Seconds to wait for a lock: `oche list` holds it for an instant to see whether it is free."""
@@ -77,22 +82,17 @@ class RunDirectory(Listener):
         Raises:
             InputError: the path exists already, or cannot be made.
         """
-        chosen = Path(path) if path is not None else _unused(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}")
+        manifest = {"format": FORMAT, "data": data, "sessions": [session]}
+        contents = {**files, "manifest.json": as_json(manifest)}
+        if path is None:
+            return cls(_made_under_free_name(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", contents))
+        chosen = Path(path)
         if chosen.exists():
             raise InputError(
                 f"the run directory {str(chosen)!r} exists already, and a run never writes over another; go on with "
                 f"that run by: oche resume {chosen}; or give another --run DIR"
             )
-        manifest = {"format": FORMAT, "data": data, "sessions": [session]}
-        unfinished = chosen.with_name(f".{chosen.name}.{os.getpid()}")
-        try:
-            unfinished.mkdir(parents=True)
-            for file, text in {**files, "manifest.json": _json(manifest)}.items():
-                (unfinished / file).write_text(text, encoding="utf-8")
-            unfinished.rename(chosen)
-        except OSError as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise InputError(f"cannot make the directory {str(chosen)!r}: {error}; give another --run DIR") from None
+        _make(chosen, contents)
         return cls(chosen)
 
     @classmethod
@@ -110,15 +110,17 @@ class RunDirectory(Listener):
         Raises:
             InputError: the data have changed, another process works on it, or it cannot be written.
         """
-        manifest = read_json(path, "manifest.json")
+        read_json(path, "manifest.json")  # an error that names the path, if it is no run
+        directory = cls(path)
+        manifest = read_json(path, "manifest.json")  # again, as nobody else can change it now
         began = manifest["data"]
         if fingerprint != began["fingerprint"]:
+            directory.close()
             raise InputError(
                 f"the data {began['name']!r} are not those that the run {str(path)!r} began with: their fingerprint is "
                 f"{fingerprint[:16]}..., and was {began['fingerprint'][:16]}...; bring the old data back (oche resume "
                 f"{path} --data PATH if they lie elsewhere), or start a new run: oche run --config {path}/config.yaml"
             )
-        directory = cls(path)
         for change in changes(manifest["sessions"][0], session):
             warn(f"warning: {change}; the numbers may differ from those of an uninterrupted run")
         directory.write_json("manifest.json", manifest | {"sessions": [*manifest["sessions"], session]})
@@ -136,12 +138,14 @@ class RunDirectory(Listener):
 
     def add_result(self, name: str, value: Any) -> None:
         """Write a finished piece down at once, so that what comes after it cannot lose it."""
+        if (self.path / METRICS).exists():
+            sync(self.path / METRICS)  # a piece that is done is not done again, so its epochs must be safe too
         self.result[name] = value
         self.write_json("result.json", self.result)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file."""
-        self.write_text(name, _json(value))
+        self.write_text(name, as_json(value))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file."""
@@ -155,15 +159,13 @@ class RunDirectory(Listener):
 
     def start(self, job: Job) -> None:
         """Leave out the epochs of this job that its checkpoint does not know: they will be made again."""
-        file = self.path / "metrics.jsonl"
-        lines = [json.dumps(finite(record)) for record in job.records]
-        if file.exists():
-            lines = [*_of_other_jobs(file, job.name), *lines]
-        write_whole(file, "".join(f"{line}\n" for line in lines).encode())
+        others = [r for phase, rs in read_records(self.path / METRICS).items() if phase != job.name for r in rs]
+        lines = [json.dumps(finite(record)) + "\n" for record in (*others, *job.records)]
+        self.write_text(METRICS, "".join(lines))
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Append the record."""
-        append_line(self.path / "metrics.jsonl", json.dumps(finite(record)))
+        append_line(self.path / METRICS, json.dumps(finite(record)))
 
 
 def _locked(path: Path) -> FileLock:
@@ -201,18 +203,50 @@ def _alive(session: Mapping[str, Any]) -> bool:
     return True
 
 
-def _of_other_jobs(file: Path, job: str) -> list[str]:
-    """The whole lines of other jobs; a kill may have cut the last line."""
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line.rstrip("\n") for line in lines if line.endswith("\n")]
-    return [line for line in whole if json.loads(line)["phase"] != job]
-
-
-def _json(value: Mapping[str, Any]) -> str:
+def as_json(value: Mapping[str, Any]) -> str:
+    """The text of a JSON file."""
     return json.dumps(finite(value), indent=1) + "\n"
 
 
-def _unused(path: Path) -> Path:
-    """The path, with a number behind it if another run of this second has it."""
-    numbered = (path.with_name(f"{path.name}-{i}") for i in count(2))
-    return path if not path.exists() else next(p for p in numbered if not p.exists())
+def _make(path: Path, files: Mapping[str, str]) -> None:
+    """Make a directory that appears with its files or not at all.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            for file, text in files.items():
+                write_whole(unfinished / file, text.encode())
+            unfinished.chmod(0o777 & ~_umask())  # mkdtemp gives it to its owner alone
+            unfinished.rename(path)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        sync(path.parent)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot make the directory {str(path)!r}: {reason}; give another --run DIR") from None
+
+
+def _made_under_free_name(path: Path, files: Mapping[str, str]) -> Path:
+    """Make the directory, with a number behind its name if another run of this second has it."""
+    for chosen in (path, *(path.with_name(f"{path.name}-{i}") for i in range(2, MOST_AT_ONCE))):
+        if not chosen.exists():
+            try:
+                _make(chosen, files)
+            except InputError:
+                if not chosen.exists():  # or another process has just taken the name
+                    raise
+            else:
+                return chosen
+    raise InputError(f"{MOST_AT_ONCE} runs have begun as {str(path)!r} within a second; give each its own --run DIR")
+
+
+def _umask() -> int:
+    """The permissions that new files lack; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

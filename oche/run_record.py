@@ -102,7 +102,7 @@ class RunRecord:
         manifest = read_json(path, "manifest.json")
         parts = _read_if_there(path, "resolved.json")
         method = _read_if_there(path, "method.json")
-        records = _read_records(path / "metrics.jsonl")
+        records = read_records(path / "metrics.jsonl")
         result = _read_if_there(path, "result.json")
         try:
             # A session of format 2 has the fields that the manifest of format 1 has itself.
@@ -287,7 +287,7 @@ def _plain(word: str) -> bool | int | float | str:
     return word
 
 
-def _read_records(file: Path) -> dict[str, tuple[Record, ...]]:
+def read_records(file: Path) -> dict[str, tuple[Record, ...]]:
     """The records of each phase.
 
     A kill, or reading while a line is being written, leaves a last line without its end: it is left out.

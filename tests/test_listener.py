@@ -40,3 +40,31 @@ def test_everyone_hears_the_end_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), Listeners([notes]).job(Job("train", 1, 1)):
         raise ZeroDivisionError
     assert [n[0] for n in notes.heard] == ["start", "finish"]
+
+
+class Failing(Listener):
+    def __init__(self, start: bool = False) -> None:
+        self._start = start
+
+    def start(self, job: Job) -> None:
+        if self._start:
+            raise OSError("start")
+
+    def finish(self) -> None:
+        raise SystemExit("finish")
+
+
+def test_what_goes_wrong_at_the_end_does_not_hide_why_it_ended() -> None:
+    notes = Notes()
+    with pytest.raises(ZeroDivisionError), Listeners([notes, Failing()]).job(Job("train", 1, 1)):
+        raise ZeroDivisionError
+    assert notes.heard[-1] == ("finish",)
+    with pytest.raises(SystemExit, match="finish"), Listeners([Failing()]).job(Job("train", 1, 1)):
+        pass
+
+
+def test_who_heard_of_the_start_hears_of_the_end() -> None:
+    notes = Notes()
+    with pytest.raises(OSError, match="start"), Listeners([notes, Failing(start=True)]).job(Job("train", 1, 1)):
+        pass
+    assert [n[0] for n in notes.heard] == ["start", "finish"]

@@ -1,6 +1,8 @@
 import json
 import math
 
+from torch import nn
+
 from oche.methods import DARTS
 from oche.plain import described, finite
 
@@ -13,10 +15,12 @@ def test_a_part_is_described_with_its_class():
     assert json.loads(json.dumps(plain)) == plain
 
 
-def test_what_is_not_plain_is_described_by_its_type():
-    assert described({"a": (1, None, "x", 2.5, True), 3: math.sin}) == {
+def test_functions_are_described_by_name_and_other_things_by_type():
+    assert described({"a": (1, None, "x", 2.5, True), 3: math.sin, "m": nn.ReLU(), "f": finite}) == {
         "a": [1, None, "x", 2.5, True],
-        "3": "builtin_function_or_method",
+        "3": "math.sin",
+        "m": "torch.nn.modules.activation.ReLU",
+        "f": "oche.plain.finite",
     }
 
 

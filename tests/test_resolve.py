@@ -19,8 +19,8 @@ from oche.config import (
 )
 from oche.errors import InputError
 from oche.methods import METHODS, method
-from oche.presets import PRESETS, preset
-from oche.resolve import LATER, resolve, resolve_preset, resolve_protocol, resolve_space
+from oche.presets import PRESETS, default_preset, preset
+from oche.resolve import LATER, resolve, resolve_protocol, resolve_space
 from oche.spaces.registry import SPACES
 from oche.training.protocol import PROTOCOLS
 
@@ -59,7 +59,7 @@ TRAININGS = st.builds(TrainCommand, **COMMON, architecture=st.just("darts-v2"))
 
 def parts(options: CommonOptions, device: torch.device = CPU) -> list[object]:
     """What a run is made of, before the data are known."""
-    sizes = resolve_preset(options, device)
+    sizes = preset(options.preset or default_preset(device))
     built: list[object] = [sizes]
     if isinstance(options, SearchCommand):
         epochs = options.search.epochs or sizes.epochs or method(options.method).epochs

@@ -100,19 +100,22 @@ class Draws(nn.Module):
         return self.head(self.norm(self.drop(self.block(x))))
 
 
-def loader(rows: int, seed: int) -> DataLoader[tuple[Tensor, ...]]:
+def loader(rows: int, seed: int, own: bool = False) -> DataLoader[tuple[Tensor, ...]]:
     draws = torch.Generator().manual_seed(seed)
     return DataLoader(
         TensorDataset(torch.randn(rows, 3, generator=draws), torch.randint(2, (rows,), generator=draws)),
         batch_size=4,
         shuffle=True,
+        generator=draws if own else None,
     )
 
 
-def test_a_users_module_with_shuffled_loaders_goes_on_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("own", [False, True], ids=["global generator", "own generator"])
+def test_a_users_module_with_shuffled_loaders_goes_on_bit_for_bit(tmp_path, own):
     def search(checkpoints: Any = None) -> oche.SearchResult:
         torch.manual_seed(0)  # the module that is given is the user's own
-        return oche.search(Draws(), train=loader(20, 0), valid=loader(8, 1), epochs=3, seed=1, checkpoints=checkpoints)
+        halves = {"train": loader(20, 0, own), "valid": loader(8, 1, own)}
+        return oche.search(Draws(), **halves, epochs=2, seed=1, checkpoints=checkpoints)
 
     whole = search()
     for pieces in with_each_stop(search, tmp_path, "search"):
@@ -131,12 +134,20 @@ def test_a_finished_search_is_not_made_again(tmp_path, images, monkeypatch):
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"epochs": 4}, "epochs 1, now 4"), ({"seed": 1}, "seed 0, now 1"), ({"method": "darts-2nd"}, "Unrolled")],
+    [
+        ({"epochs": 4}, "epochs 1, now 4"),
+        ({"seed": 1}, "seed 0, now 1"),
+        ({"method": "darts-2nd"}, "now .darts-2nd"),
+        ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1)}, "loss"),
+        ({"data": load("digits", DataOptions(limit=201))}, "data "),
+        ({"data": load("digits", DataOptions(limit=200, flip=True))}, "augment.flip False, now True"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_another_search_in_the_same_directory_is_refused(tmp_path, images, change, reason):
     oche.search(SPACE, data=images, epochs=1, batch=32, checkpoints=tmp_path)
     with pytest.raises(InputError, match=reason):
-        oche.search(SPACE, data=images, **({"epochs": 1, "batch": 32, "checkpoints": tmp_path} | change))
+        oche.search(SPACE, **({"data": images, "epochs": 1, "batch": 32, "checkpoints": tmp_path} | change))
 
 
 def test_a_search_that_diverged_keeps_its_last_good_state(tmp_path):
@@ -163,7 +174,7 @@ def test_a_search_that_diverged_keeps_its_last_good_state(tmp_path):
     assert kept["state"]["stopped"] == result.found.stopped
     assert len(kept["state"]["records"]) == 2
     for key, value in logits(result.supernet).items():
-        assert value.tolist() == kept["state"]["history"][-1][key]
+        assert value.tolist() == kept["state"]["records"][-1]["logits"][key]
     assert all(t.isfinite().all() for t in kept["state"]["supernet"].values())
 
 
@@ -195,5 +206,61 @@ def test_a_training_is_refused_the_checkpoints_of_another_network(tmp_path, imag
     rules = replace(TINY, epochs=1, stack=Stack(cells=2, channels=4))
     first, second = list(SPACE.enumerate())[:2]
     oche.train(first, data=images, protocol=rules, space=SPACE, checkpoints=tmp_path)
-    with pytest.raises(InputError, match="structure"):
+    with pytest.raises(InputError, match=r"structure|architecture"):
         oche.train(second, data=images, protocol=rules, space=SPACE, checkpoints=tmp_path)
+
+
+class Restless(nn.Module):
+    """Draws in evaluation too, as Monte Carlo dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.LazyLinear(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(nn.functional.dropout(x, 0.5, training=True))
+
+
+def drawing_loss(output: Tensor, target: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(output + 0.1 * torch.randn_like(output), target)
+
+
+def test_losses_and_evaluations_that_draw_are_repeated(tmp_path):
+    def train(checkpoints: Any = None) -> oche.Trained:
+        torch.manual_seed(0)
+        rules = replace(TINY, epochs=2)
+        halves = {"train": loader(12, 0), "valid": loader(8, 1), "test": loader(8, 2)}
+        return oche.train(Restless(), **halves, protocol=rules, loss=drawing_loss, checkpoints=checkpoints)
+
+    whole = train()
+    for pieces in with_each_stop(train, tmp_path, "train"):
+        assert timeless(pieces.records) == timeless(whole.records)
+        assert pieces.test == whole.test
+
+
+def test_a_time_limit_and_a_stop_in_the_validation_after_it_add_no_step(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("oche.clock.time.monotonic", lambda: now[0])
+
+    class Clock(oche.Listener):
+        def step(self, epoch: int, step: int, meter: Any) -> None:
+            now[0] += 1.0
+
+    def train(patience: int) -> oche.Trained:
+        interrupts: Any = Patience(patience)
+        return oche.train(
+            nn.Linear(3, 2),
+            train=loader(20, 0),
+            valid=loader(8, 1),
+            protocol=replace(TINY, epochs=4),
+            time_limit=2.0,
+            listeners=[Clock()],
+            checkpoints=Checkpoints(tmp_path, "train", interrupts=interrupts),
+        )
+
+    with pytest.raises(Interrupted):
+        train(1)  # looks after the first step, and after the first batch of the validation; the limit comes in step 2
+    trained = train(1000)
+    assert trained.records[-1]["steps"] == 2
+    assert trained.stopped is not None
+    assert "step 2 of 5" in trained.stopped

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
@@ -22,7 +23,7 @@ from oche.data.images import ImageFiles
 from oche.data.options import MEMORY_LIMIT
 from oche.data.prepare import Normalize, prepare
 from oche.errors import InputError
-from oche.randomness import generator
+from oche.randomness import derive, generator
 
 Batch = tuple[Tensor, Tensor]
 """Inputs (for images `B x C x H x W` float32) and targets (B int64), on the device."""
@@ -113,6 +114,7 @@ class StreamBatches:
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",
             generator=generator(self._plan.seed, "workers", epoch),  # or it would draw from the global one
+            worker_init_fn=_leave_signals_to_parent,
         )
         for number, item in enumerate(loader, start):
             if isinstance(item, InputError):
@@ -124,6 +126,12 @@ class StreamBatches:
                 prepare(images, self._normalize, self._augment, draws),
                 labels.to(self._device, non_blocking=True),
             )
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach all processes; the parent saves, and ends its workers when it is done."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Reader(data.Dataset[Batch | InputError]):
@@ -143,8 +151,9 @@ class IterableBatches:
     """A user's own iterable of (inputs, targets) with a length, such as a PyTorch `DataLoader`.
 
     While the iterable runs, PyTorch's global CPU generator has a state that depends on the seed and the
-    epoch, and is put back afterwards. The order and the transforms of a usual `DataLoader` are therefore
-    repeatable; an iterable that draws from elsewhere (NumPy, its own generator) has to see to that itself.
+    epoch, and is put back afterwards; a generator of a `DataLoader`'s own is seeded likewise. The order and the
+    transforms of a usual `DataLoader` are therefore repeatable; an iterable that draws from elsewhere (NumPy,
+    workers that persist over epochs) has to see to that itself.
 
     Raises:
         InputError: the iterable has no length, is empty, or yields something else than pairs of tensors.
@@ -183,6 +192,10 @@ class IterableBatches:
 
     def _isolated(self, epoch: int) -> Iterator[object]:
         inner = generator(self._seed, "loader", epoch).get_state()
+        if isinstance(self._loader, data.DataLoader):
+            for name, own in (("loader", self._loader.generator), ("sampler", _generator_of(self._loader.sampler))):
+                if own is not None:
+                    own.manual_seed(derive(self._seed, f"own {name}", epoch))
         iterator: Iterator[object] | None = None
         end, yielded = object(), False
         while True:
@@ -203,6 +216,10 @@ class IterableBatches:
                 return
             yielded = True
             yield item
+
+
+def _generator_of(sampler: object) -> torch.Generator | None:
+    return sampler.generator if isinstance(sampler, data.RandomSampler | data.WeightedRandomSampler) else None
 
 
 def batches(

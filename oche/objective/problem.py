@@ -40,7 +40,8 @@ class SupernetProblem:
         """The same function of a validation batch."""
         return self.train(weights, mixture, batch)
 
-    def output(self, mixture: Mixture, batch: Batch) -> Tensor:
-        """The supernet's own output: the one evaluation of a step that moves running statistics."""
+    def forward(self, mixture: Mixture, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss and output at the supernet's own weights: the one evaluation of a step that moves running statistics."""
         with frozen(self.seed, self.device):
-            return self.supernet(batch[0], mixture)  # type: ignore[no-any-return]
+            output = self.supernet(batch[0], mixture)
+            return self.loss(output, batch[1]), output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ class TensorBoard(Listener):
 
     def start(self, job: Job) -> None:
         """Write the epochs that earlier sessions have finished; what a kill has cut off is gone then."""
-        shutil.rmtree(self._directory / job.name, ignore_errors=True)
+        for old in (self._directory / job.name).glob("events.out.tfevents.*"):
+            old.unlink()
         self._writer = SummaryWriter(self._directory / job.name)
         for record in job.records:
             self.epoch(record)

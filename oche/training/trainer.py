@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from oche.checkpoint import Forgetful, Keeper, Position, offering
+from oche.checkpoint import Forgetful, Keeper, Position, offering, structure
 from oche.clock import Deadline
 from oche.data.batches import Batches
 from oche.data.prepare import Normalize
@@ -103,6 +103,7 @@ class _Training:
     Attributes:
         epoch: epochs done.
         step: steps done of the epoch after those.
+        steps: taken in all.
         meter: sums over the steps of this epoch.
         records: one per epoch done.
         best: the best epoch so far; None before the first.
@@ -112,7 +113,7 @@ class _Training:
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, meter: Meter, deadline: Deadline) -> None:
         self._model, self._optimizer, self._deadline = model, optimizer, deadline
-        self.epoch = self.step = 0
+        self.epoch = self.step = self.steps = 0
         self.meter = meter
         self.records: list[Mapping[str, Any]] = []
         self.best: _Best | None = None
@@ -129,6 +130,7 @@ class _Training:
         return {
             "epoch": self.epoch,
             "step": self.step,
+            "steps": self.steps,
             "seconds": self._deadline.elapsed,
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -146,7 +148,7 @@ class _Training:
         self.meter.restore(state["meter"])
         self._deadline.carry(state["seconds"])
         self.best = state["best"] and _Best(**state["best"])
-        for name in ("epoch", "step", "records", "stopped", "over"):
+        for name in ("epoch", "step", "steps", "records", "stopped", "over"):
             setattr(self, name, state[name])
 
     def end_epoch(self, scores: Mapping[str, float], metrics: Mapping[str, Metric], record: Mapping[str, Any]) -> None:
@@ -172,6 +174,7 @@ def run_training(
     deadline: Deadline | None = None,
     listeners: Iterable[Listener] = (),
     keeper: Keeper | None = None,
+    about: Mapping[str, Any] | None = None,
     job: str = "train",
 ) -> Trained:
     """Train until the last epoch, the deadline, or a loss that is no number.
@@ -192,6 +195,7 @@ def run_training(
         deadline: when to end early.
         listeners: who watches.
         keeper: has the state of an earlier session, and keeps that of this one.
+        about: plain values that tell this training from others: its data, its architecture.
         job: what to call it.
 
     Raises:
@@ -206,14 +210,19 @@ def run_training(
     if not model.training:
         model.train()
     run = _Training(model, optimizer, Meter(metrics), deadline)
-    structure = {name: list(value.shape) for name, value in model.state_dict().items()}
-    plan = {"structure": structure, "epochs": epochs, "steps": len(train), "seed": seed, "metrics": list(metrics)}
-    keeper.begin(run, plan | {"protocol": described(protocol)})
-    done = run.epoch * len(train) + run.step
-    with watching.job(Job(job, epochs, len(train), done, tuple(run.records))):
+    plan = {"structure": structure(model), "epochs": epochs, "steps": len(train), "seed": seed}
+    plan |= {"loss": described(train_loss), "metrics": list(metrics), "protocol": described(protocol), **(about or {})}
+    keeper.begin(run, plan)
+
+    def evaluated(batches: Batches, purpose: str) -> dict[str, float]:
+        with frozen(derive(seed, purpose, run.epoch), device):
+            return evaluate(model, model, offering(keeper, run, batches.epoch(0)), loss, metrics)
+
+    with watching.job(Job(job, epochs, len(train), run.steps, tuple(run.records))):
         while not run.over:
             set_drop_path(model, drop_path.at(run.epoch / epochs))
-            for x, y in train.epoch(run.epoch, run.step) if run.step < len(train) else ():
+            left = run.stopped is None and run.step < len(train)
+            for x, y in train.epoch(run.epoch, run.step) if left else ():
                 share = (run.epoch * len(train) + run.step) / total
                 fraction = share if protocol.rate_per_step else run.epoch / epochs
                 if deadline.spent > max(share, FIRST_LOOK):
@@ -221,9 +230,9 @@ def run_training(
                 set_rate(optimizer, protocol.optimizer.lr.at(fraction))
                 with frozen(derive(seed, run.epoch, run.step), device):
                     output, inner = forward(x)
-                objective = train_loss(output, y)
-                if inner is not None:
-                    objective = objective + protocol.auxiliary * train_loss(inner, y)
+                    objective = train_loss(output, y)
+                    if inner is not None:
+                        objective = objective + protocol.auxiliary * train_loss(inner, y)
                 optimizer.zero_grad()
                 objective.backward()  # type: ignore[no-untyped-call]
                 if protocol.clip is not None:
@@ -232,6 +241,7 @@ def run_training(
                 run.meter.add(objective, output, y)
                 watching.step(run.epoch, run.step, run.meter)
                 run.step += 1
+                run.steps += 1
                 if deadline.passed and (run.epoch + 1, run.step) != (epochs, len(train)):
                     place = f"epoch {run.epoch + 1} of {epochs}, step {run.step} of {len(train)}"
                     run.stopped = f"the time limit came in {place}"
@@ -243,12 +253,12 @@ def run_training(
                 if run.best is None:
                     raise InputError(f"{run.stopped}, so there is no network to keep; use a smaller learning rate")
                 break
-            steps = run.epoch * len(train) + run.step
-            record: dict[str, Any] = {"phase": job, "epoch": run.epoch + 1, "steps": steps, "seconds": deadline.elapsed}
+            record: dict[str, Any] = {"phase": job, "epoch": run.epoch + 1, "steps": run.steps}
+            record["seconds"] = deadline.elapsed
             record |= {f"train_{name}": value for name, value in means.items()}
             scores: dict[str, float] = {}
             if valid is not None:
-                scores = evaluate(model, model, offering(keeper, run, valid.epoch(0)), loss, metrics)
+                scores = evaluated(valid, "evaluate")
                 record |= {f"valid_{name}": value for name, value in scores.items()}
             run.end_epoch(scores, metrics, record)
             watching.epoch(record)
@@ -259,13 +269,12 @@ def run_training(
     assert run.best is not None
     model.load_state_dict(run.best.weights)
     model.eval()
-    test = None if data.test is None else offering(keeper, run, data.test.epoch(0))
     return Trained(
         model=model,
         records=tuple(run.records),
         best_epoch=run.best.epoch,
         validation=run.best.scores,
-        test={} if test is None else evaluate(model, model, test, loss, metrics),
+        test={} if data.test is None else evaluated(data.test, "test"),
         parameters=_count(model) - (_count(model.auxiliary) if isinstance(model, CellNetwork) else 0),
         normalize=data.normalize,
         seconds=deadline.elapsed,

@@ -40,7 +40,7 @@ def test_every_evaluation_of_a_step_sees_the_same_draws() -> None:
     w = weights(p.supernet)
     outer = torch.get_rng_state()
     losses = [p.train(w, MIXTURE, data), p.valid(w, MIXTURE, data), p.train(w, MIXTURE, data)]
-    losses.append(F.cross_entropy(p.output(MIXTURE, data), data[1]))
+    losses.append(p.forward(MIXTURE, data)[0])
     assert len({loss.item() for loss in losses}) == 1
     assert torch.equal(torch.get_rng_state(), outer)
 
@@ -66,7 +66,7 @@ def test_only_the_output_moves_running_statistics() -> None:
     p.train(weights(p.supernet), MIXTURE, data)
     p.valid(weights(p.supernet), MIXTURE, data)
     assert all(torch.equal(b, before[name]) for name, b in p.supernet.named_buffers())
-    p.output(MIXTURE, data)
+    p.forward(MIXTURE, data)
     moved = {name.rpartition(".")[2] for name, b in p.supernet.named_buffers() if not torch.equal(b, before[name])}
     assert moved == {"running_mean", "running_var", "num_batches_tracked"}
 

@@ -51,5 +51,7 @@ def test_a_job_that_goes_on_has_every_epoch_once(tmp_path):
     write(TensorBoard(tmp_path), Job("search", 4, 3), first)  # killed after epoch 3; its checkpoint is of epoch 2
     (file,) = (tmp_path / "search").iterdir()
     file.write_bytes(file.read_bytes()[:-5])
+    (tmp_path / "search" / "precious").write_text("not ours")
     write(TensorBoard(tmp_path), Job("search", 4, 3, 6, tuple(first[:2])), [record(3), record(4)])
     assert [step for step, _ in scalars(tmp_path / "search")["train_loss"]] == [1, 2, 3, 4]
+    assert (tmp_path / "search" / "precious").exists()
