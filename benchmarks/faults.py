@@ -177,7 +177,7 @@ def bits(run: Path) -> dict[str, Any]:
         "result.json": timeless(result),
         "architecture.json": (run / "architecture.json").read_text(),
         "network.pt": raw(network),
-        "supernet and optimizers": raw({name: state[name] for name in ("supernet", "optimizers", "records")}),
+        "supernet and optimizers": raw({name: state[name] for name in ("supernet", "optimizers")}),
         "nothing half written": left,
     }
 

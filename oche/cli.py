@@ -161,7 +161,7 @@ def show(run: Path, /, *, output: Output = OutputOptions()) -> None:
         run: a run directory.
         output: what to print.
     """
-    from oche.report.runs import show_run
+    from oche.report.show import show_run
 
     show_run(run, output)
 
@@ -173,7 +173,7 @@ def list_(directory: Path = Path("runs"), /, *, output: Output = OutputOptions()
         directory: where the runs are.
         output: what to print.
     """
-    from oche.report.runs import list_runs
+    from oche.report.overview import list_runs
 
     list_runs(directory, output)
 
@@ -186,7 +186,7 @@ def diff(a: Path, b: Path, /, *, output: Output = OutputOptions()) -> None:
         b: another one.
         output: what to print.
     """
-    from oche.report.runs import diff_runs
+    from oche.report.diff import diff_runs
 
     diff_runs(a, b, output)
 

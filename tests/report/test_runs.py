@@ -10,8 +10,10 @@ from filelock import FileLock
 
 from oche.config import OutputOptions
 from oche.errors import InputError
+from oche.report.diff import diff_runs
 from oche.report.listing import list_data, list_methods, list_spaces
-from oche.report.runs import diff_runs, list_runs, show_run
+from oche.report.overview import list_runs
+from oche.report.show import show_run
 from oche.run_record import LOCK
 
 STORED = Path(__file__).parent.parent / "runs"
