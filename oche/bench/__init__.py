@@ -1,0 +1,1 @@
+"""Tabular benchmarks: what architectures scored when others trained them."""
