@@ -11,6 +11,14 @@ from torch import Tensor, nn
 from oche.metrics import Loss, Meter, Metric
 
 
+def all_finite(module: nn.Module) -> bool:
+    """Whether every number of a module's state is one; waits for the device once."""
+    values = [
+        value for value in module.state_dict().values() if isinstance(value, Tensor) and value.is_floating_point()
+    ]
+    return bool(torch.stack([value.isfinite().all() for value in values]).all()) if values else True
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Generic, TypeVar
 
 import torch
@@ -106,14 +107,16 @@ class Job(Generic[Options]):
     def reopen(self, path: Path) -> None:
         """Take up a run directory."""
         fingerprint = self.dataset.fingerprint
-        self.directory = RunDirectory.reopen(path, session(self.device), fingerprint, self.warn)
+        self.directory, changes = RunDirectory.reopen(path, session(self.device), fingerprint)
+        for change in changes:
+            self.warn(f"warning: {change}; the numbers may differ from those of an uninterrupted run")
         self._start -= self.directory.seconds
         self._cost = Cost(**self.directory.result.get("checkpoints", {}))
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Work on the directory: signals let it save, errors are logged and say how to go on."""
-        resume = f"oche resume {self.directory.path}"
+        resume = f"oche resume {quote(str(self.directory.path))}"
         with self._interrupts:
             try:
                 yield

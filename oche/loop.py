@@ -24,7 +24,7 @@ from oche.clock import Deadline
 from oche.data.batches import Batch, Batches
 from oche.domain import Domain
 from oche.errors import InputError
-from oche.evaluation import evaluate
+from oche.evaluation import all_finite, evaluate
 from oche.listener import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Meter, Metric
@@ -323,8 +323,9 @@ def run_search(
                 keeper.offer(run)
 
             means, table = run.meter.means(), _table(supernet)
-            if not all(map(math.isfinite, [means["loss"], *(a for row in table.values() for a in row)])):
-                run.stopped = f"the loss became {means['loss']} in epoch {run.epoch + 1}"
+            if not math.isfinite(means["loss"]) or not all_finite(supernet):
+                what = "loss became" if not math.isfinite(means["loss"]) else "weights are no numbers after a loss of"
+                run.stopped = f"the {what} {means['loss']} in epoch {run.epoch + 1}"
                 if not run.records:
                     raise InputError(
                         f"{run.stopped}, so there is nothing to select; use a smaller rate or check the data's scale"

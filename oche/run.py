@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
+from shlex import quote
 from statistics import mean, stdev
 from typing import Any
 
@@ -123,13 +124,13 @@ def resume(
             run, or what it kept cannot be used.
         Interrupted: it was stopped again, and can go on.
     """
-    _refuse_other_epochs(path, options, changes)
+    _refuse_other_epochs(path, command, options, changes)
     moved = replace(options.data, name=changes.data or options.data.name, root=changes.root or options.data.root)
     where = {name: getattr(changes, name) for name in ("device", "threads") if getattr(changes, name) is not None}
     job: Job[Any] = Job(command, replace(options, data=moved, **where), output)
     done = RunRecord.read(path)
     if done.status == "complete":
-        job.say(f"{path} is complete already; oche show {path} shows it")
+        job.say(f"{path} is complete already; oche show {quote(str(path))} shows it")
         return _tell(job, path, done.result)
     job.reopen(path)
     return _work(job, WORK[command])
@@ -193,7 +194,7 @@ def find_architecture(text: str) -> tuple[Architecture, Space]:
         raise unknown("architecture (no file or run directory is there either)", text, known)
     file = path / ARCHITECTURE if path.is_dir() else path
     if path.is_dir() and not file.exists() and (path / "manifest.json").exists():
-        raise InputError(f"the run {text!r} has no architecture yet; go on with: oche resume {text}")
+        raise InputError(f"the run {text!r} has no architecture yet; go on with: oche resume {quote(text)}")
     architecture = Architecture.load(file)
     if (file.parent / "space.json").exists():  # of the same run: its number of nodes may be its own
         return architecture, read_space(file.parent)
@@ -238,7 +239,7 @@ def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None
 
 
 def _refuse_other_epochs(
-    path: Path, options: RunCommand | SearchCommand | TrainCommand, changes: ResumeOptions
+    path: Path, command: str, options: RunCommand | SearchCommand | TrainCommand, changes: ResumeOptions
 ) -> None:
     for group in ("search", "train"):
         asked = getattr(changes, group).epochs
@@ -247,7 +248,7 @@ def _refuse_other_epochs(
             raise InputError(
                 f"the run was planned with {planned} epochs ({group}), and rates and stages follow the plan, so its "
                 f"epochs are not those of a run with {asked}; start a new one with: "
-                f"oche run --config {path}/config.yaml --{group}.epochs {asked}"
+                f"oche {command} --config {quote(str(path / 'config.yaml'))} --{group}.epochs {asked}"
             )
 
 
@@ -323,7 +324,7 @@ def _search(job: Job[SearchCommand] | Job[RunCommand], validation: float, share:
         )
         if found.found.stopped:
             kept = f"the state after epoch {len(found.found.records)} is in {checkpoints.newest}"
-            job.say(f"search stopped: {found.found.stopped}; {kept}")
+            job.warn(f"search stopped: {found.found.stopped}; {kept}")
         for name, text in _architecture_files(space, found.architecture).items():
             directory.write_text(name, text)
         directory.write_json("method.json", described(found.method))
@@ -370,7 +371,7 @@ def _train(
         job=name,
     )
     if trained.stopped:
-        job.say(f"{name} stopped: {trained.stopped}; the network is that of epoch {trained.best_epoch}")
+        job.warn(f"{name} stopped: {trained.stopped}; the network is that of epoch {trained.best_epoch}")
     return trained
 
 

@@ -22,8 +22,9 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from tempfile import mkdtemp
 from typing import Any
 
@@ -90,22 +91,22 @@ class RunDirectory(Listener):
         if chosen.exists():
             raise InputError(
                 f"the run directory {str(chosen)!r} exists already, and a run never writes over another; go on with "
-                f"that run by: oche resume {chosen}; or give another --run DIR"
+                f"that run by: oche resume {quote(path)}; or give another --run DIR"
             )
         _make(chosen, contents)
         return cls(chosen)
 
     @classmethod
-    def reopen(
-        cls, path: Path, session: Mapping[str, Any], fingerprint: str, warn: Callable[[str], None]
-    ) -> RunDirectory:
+    def reopen(cls, path: Path, session: Mapping[str, Any], fingerprint: str) -> tuple[RunDirectory, list[str]]:
         """Take up a directory.
 
         Args:
             path: of the directory.
             session: what this process is; it is added to the manifest.
             fingerprint: of the data as they are now.
-            warn: hears what has changed since the run began and can change its numbers.
+
+        Returns:
+            The directory, and what has changed since the run began and can change its numbers.
 
         Raises:
             InputError: the data have changed, another process works on it, or it cannot be written.
@@ -119,12 +120,11 @@ class RunDirectory(Listener):
             raise InputError(
                 f"the data {began['name']!r} are not those that the run {str(path)!r} began with: their fingerprint is "
                 f"{fingerprint[:16]}..., and was {began['fingerprint'][:16]}...; bring the old data back (oche resume "
-                f"{path} --data PATH if they lie elsewhere), or start a new run: oche run --config {path}/config.yaml"
+                f"{quote(str(path))} --data PATH if they lie elsewhere), or start a new run with --config "
+                f"{quote(str(path / 'config.yaml'))}"
             )
-        for change in changes(manifest["sessions"][0], session):
-            warn(f"warning: {change}; the numbers may differ from those of an uninterrupted run")
         directory.write_json("manifest.json", manifest | {"sessions": [*manifest["sessions"], session]})
-        return directory
+        return directory, changes(manifest["sessions"][0], session)
 
     def close(self) -> None:
         """Let others work on it."""

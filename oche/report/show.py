@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from statistics import mean, stdev
 from typing import Any
 
@@ -331,7 +332,7 @@ def _cost(console: Console, run: RunRecord) -> None:
 
 def _how_to_go_on(console: Console, run: RunRecord) -> None:
     if run.status == "interrupted" and run.format > 1:
-        print_line(console, f"\ngo on with: oche resume {run.path}")
+        print_line(console, f"\ngo on with: oche resume {quote(str(run.path))}")
 
 
 def _as_json(run: RunRecord) -> dict[str, Any]:

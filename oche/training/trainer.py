@@ -15,7 +15,7 @@ from oche.clock import Deadline
 from oche.data.batches import Batches
 from oche.data.prepare import Normalize
 from oche.errors import InputError
-from oche.evaluation import evaluate
+from oche.evaluation import all_finite, evaluate
 from oche.listener import Job, Listener, Listeners
 from oche.metrics import Loss, Meter, Metric
 from oche.nn.cell import set_drop_path
@@ -248,8 +248,9 @@ def run_training(
                     break
                 keeper.offer(run)
             means = run.meter.means()
-            if not math.isfinite(means["loss"]):
-                run.stopped = f"the loss became {means['loss']} in epoch {run.epoch + 1}"
+            if not math.isfinite(means["loss"]) or not all_finite(model):
+                what = "loss became" if not math.isfinite(means["loss"]) else "weights are no numbers after a loss of"
+                run.stopped = f"the {what} {means['loss']} in epoch {run.epoch + 1}"
                 if run.best is None:
                     raise InputError(f"{run.stopped}, so there is no network to keep; use a smaller learning rate")
                 break
