@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -297,16 +296,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a checkpoint holds, its tensors on the CPU.
 
     Raises:
-        DamagedError: it cannot be read, or is not what was written.
-        InputError: a newer oche has written it.
+        DamagedError: it is not what was written.
+        InputError: it cannot be read at the moment, or a newer oche has written it.
     """
     try:
         content = path.read_bytes()
-        if _digest(content) != path.stem.rpartition("-")[2]:
-            raise DamagedError(f"the checkpoint {str(path)!r} was cut short or changed")
-        kept: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise DamagedError(f"the checkpoint {str(path)!r} cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; nothing was changed") from error
+    if _digest(content) != path.stem.rpartition("-")[2]:
+        raise DamagedError(f"the checkpoint {str(path)!r} was cut short or changed")
+    kept: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     if kept["format"] != FORMAT:
         raise InputError(
             f"the checkpoint {str(path)!r} has format {kept['format']}, but this oche reads format {FORMAT}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -102,7 +102,6 @@ class Job(Generic[Options]):
             **files,
         }
         self.directory = RunDirectory.create(self.options.run, name, session(self.device), data, texts)
-        self.directory.log(command_line(self.command, options))
 
     def reopen(self, path: Path) -> None:
         """Take up a run directory."""
@@ -114,11 +113,17 @@ class Job(Generic[Options]):
         self._cost = Cost(**self.directory.result.get("checkpoints", {}))
 
     @contextmanager
-    def session(self) -> Iterator[None]:
-        """Work on the directory: signals let it save, errors are logged and say how to go on."""
-        resume = f"oche resume {quote(str(self.directory.path))}"
+    def session(self, opening: Callable[[], None]) -> Iterator[None]:
+        """Work on the directory: signals let it save, errors are logged and say how to go on.
+
+        Args:
+            opening: makes the directory or takes it up; a signal meanwhile is heard afterwards.
+        """
         with self._interrupts:
+            opening()
+            resume = f"oche resume {quote(str(self.directory.path))}"
             try:
+                self.directory.log(command_line(self.command, self.options))
                 yield
             except Interrupted as stop:
                 self.directory.log(stop.hint)

@@ -65,8 +65,8 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     _pin_training_batch(job, rules)
     _check_kinds(space, rules, job.dataset.task)
     rules = resolve_protocol(job.options.train, job.sizes)
-    job.create(job.options.method, {"space": space, "protocol": rules}, {"space.json": space.to_json()})
-    _work(job, _run)
+    parts = {"space": space, "protocol": rules}
+    _work(job, _run, lambda: job.create(job.options.method, parts, {"space.json": space.to_json()}))
 
 
 def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -79,8 +79,8 @@ def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> N
     job = Job("search", options, output)
     space = resolve_space(job.options.space, job.sizes)
     _pin_search_batch(job, space, protocol(job.sizes.protocol).validation)
-    job.create(job.options.method, {"space": space}, {"space.json": space.to_json()})
-    _work(job, _search_alone)
+    files = {"space.json": space.to_json()}
+    _work(job, _search_alone, lambda: job.create(job.options.method, {"space": space}, files))
 
 
 def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -99,8 +99,8 @@ def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> Non
     # The directory holds the architecture itself: the file or the run that it came from may change.
     job.options = replace(job.options, architecture=ARCHITECTURE)
     files = {"space.json": space.to_json(), **_architecture_files(space, architecture)}
-    job.create(architecture.space, {"space": space, "protocol": rules}, files)
-    _work(job, _train_alone)
+    parts = {"space": space, "protocol": rules}
+    _work(job, _train_alone, lambda: job.create(architecture.space, parts, files))
 
 
 def resume(
@@ -132,8 +132,7 @@ def resume(
     if done.status == "complete":
         job.say(f"{path} is complete already; oche show {quote(str(path))} shows it")
         return _tell(job, path, done.result)
-    job.reopen(path)
-    return _work(job, WORK[command])
+    return _work(job, WORK[command], lambda: job.reopen(path))
 
 
 def select(
@@ -255,8 +254,8 @@ def _refuse_other_epochs(
 # -- the pieces ------------------------------------------------------------------------------------------------------
 
 
-def _work(job: Job[Any], pieces: Callable[[Job[Any]], None]) -> None:
-    with job.session():
+def _work(job: Job[Any], pieces: Callable[[Job[Any]], None], opening: Callable[[], None]) -> None:
+    with job.session(opening):
         pieces(job)
         job.add_result("complete", True)
         job.say(f"wrote {job.directory.path}")

@@ -218,8 +218,11 @@ def _make(path: Path, files: Mapping[str, str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            for file, text in files.items():
-                write_whole(unfinished / file, text.encode())
+            for name, text in files.items():
+                with (unfinished / name).open("w", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
             unfinished.chmod(0o777 & ~_umask())  # mkdtemp gives it to its owner alone
             unfinished.rename(path)
         except BaseException:

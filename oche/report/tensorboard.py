@@ -48,7 +48,7 @@ class TensorBoard(Listener):
             for old in place.glob(f"{EVENTS}.*"):
                 old.unlink()
             self._file = place / f"{EVENTS}.{time.time():.0f}"
-            self._writer = RecordWriter(self._file.open("wb"))
+            self._writer = RecordWriter(self._file.open("wb", buffering=0))
         self._write(Event(wall_time=time.time(), file_version=VERSION))
         for record in job.records:
             self.epoch(record)
