@@ -297,7 +297,7 @@ def test_ctrl_c_ends_with_status_130_and_a_word(capsys, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oche.report.runs.show_run", interrupted)
+    monkeypatch.setattr("oche.report.show.show_run", interrupted)
     assert main(["show", "out"]) == 130
     assert capsys.readouterr().err == "oche: interrupted\n"
 
@@ -434,10 +434,10 @@ def test_what_cannot_be_resumed_is_refused(capsys, tmp_path):
         (["select", "out", "--epoch", "3", "--selection", "magnitude", "--save", "a.json", "--json"], "run.select",
          (Path("out"),), {"epoch": 3, "selection": "magnitude", "save": Path("a.json")}),
         (["select", "out", "--json"], "run.select", (Path("out"),), {"epoch": None, "selection": None, "save": None}),
-        (["show", "out", "--json"], "report.runs.show_run", (Path("out"),), {}),
-        (["list", "--json"], "report.runs.list_runs", (Path("runs"),), {}),
-        (["list", "there", "--json"], "report.runs.list_runs", (Path("there"),), {}),
-        (["diff", "a", "b", "--json"], "report.runs.diff_runs", (Path("a"), Path("b")), {}),
+        (["show", "out", "--json"], "report.show.show_run", (Path("out"),), {}),
+        (["list", "--json"], "report.overview.list_runs", (Path("runs"),), {}),
+        (["list", "there", "--json"], "report.overview.list_runs", (Path("there"),), {}),
+        (["diff", "a", "b", "--json"], "report.diff.diff_runs", (Path("a"), Path("b")), {}),
         (["methods", "--json"], "report.listing.list_methods", (), {}),
         (["spaces", "--json"], "report.listing.list_spaces", (), {}),
         (["data", "--json"], "report.listing.list_data", (), {}),
