@@ -36,10 +36,10 @@ import torch
 from PIL import Image
 
 import oche.checkpoint
-from oche import job as _imported  # noqa: F401  all that a session needs, once
 from oche.cli import main as command_line
 from oche.data.load import load
 from oche.data.options import DataOptions
+from oche.runs import commands as _imported  # noqa: F401  all that a session needs, once
 
 torch.set_num_threads(1)
 

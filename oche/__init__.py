@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from oche.data.options import DataOptions as DataOptions
     from oche.data.prepare import Normalize as Normalize
     from oche.errors import InputError as InputError
-    from oche.listener import Job as Job
-    from oche.listener import Listener as Listener
+    from oche.listeners.base import Job as Job
+    from oche.listeners.base import Listener as Listener
+    from oche.listeners.tensorboard import TensorBoard as TensorBoard
     from oche.methods import Method as Method
     from oche.metrics import Metric as Metric
-    from oche.network_file import load_network as load_network
     from oche.nn.choice import Choice as Choice
     from oche.nn.choice import InputChoice as InputChoice
     from oche.nn.choice import ValueChoice as ValueChoice
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from oche.optim import SGD as SGD
     from oche.optim import Adam as Adam
     from oche.optim import AdamW as AdamW
-    from oche.report.tensorboard import TensorBoard as TensorBoard
+    from oche.runs.network import load_network as load_network
     from oche.schedule import Cosine as Cosine
     from oche.spaces.registry import known_architectures as known_architectures
     from oche.spaces.registry import space as space
@@ -59,20 +59,20 @@ _HOME = {
     "ImageTask": "oche.task",
     "InputChoice": "oche.nn.choice",
     "InputError": "oche.errors",
-    "Job": "oche.listener",
-    "Listener": "oche.listener",
+    "Job": "oche.listeners.base",
+    "Listener": "oche.listeners.base",
     "Method": "oche.methods",
     "Metric": "oche.metrics",
     "SearchResult": "oche.api",
     "Space": "oche.spaces.space",
     "Stack": "oche.nn.network",
-    "TensorBoard": "oche.report.tensorboard",
+    "TensorBoard": "oche.listeners.tensorboard",
     "Trained": "oche.training.trainer",
     "TrainingProtocol": "oche.training.protocol",
     "ValueChoice": "oche.nn.choice",
     "known_architectures": "oche.spaces.registry",
     "load": "oche.data.load",
-    "load_network": "oche.network_file",
+    "load_network": "oche.runs.network",
     "search": "oche.api",
     "space": "oche.spaces.registry",
     "train": "oche.api",

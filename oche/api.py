@@ -19,7 +19,7 @@ from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.errors import InputError
 from oche.feed import search_feed, training_feed
-from oche.listener import Listener
+from oche.listeners.base import Listener
 from oche.loop import Found, SearchData, run_search
 from oche.methods import Method
 from oche.methods import method as named_method

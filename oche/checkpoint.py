@@ -31,7 +31,8 @@ from oche.interrupt import Interrupted, Interrupts
 FORMAT = 1
 
 SHARE = 0.01
-"""Largest share of a job's time that goes into saving, apart from its first and its last checkpoint."""
+"""Largest share of a job's time that goes into saving, apart from its first and its last checkpoint. Within epochs it
+is half of that, so that there is time left for the ends of epochs, which are kept."""
 
 NEWEST = 2
 """Checkpoints that are always kept: the newest, and the one before it in case that one is damaged."""
@@ -216,7 +217,8 @@ class Checkpoints:
 
     def _due(self, epoch_done: bool) -> bool:
         now = time.monotonic()
-        return self._spent <= SHARE * (now - self._began) and (epoch_done or now - self._saved_time >= self._every)
+        share = SHARE if epoch_done else SHARE / 2
+        return self._spent <= share * (now - self._began) and (epoch_done or now - self._saved_time >= self._every)
 
     def _save(self, job: Resumable) -> None:
         position = job.position

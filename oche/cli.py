@@ -1,4 +1,4 @@
-"""The command line: a front end to the options in `oche.config`. No torch is imported until a command runs."""
+"""The command line: a front end to the options in `oche.config.options`. No torch is imported until a command runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter, Token, convert
 from cyclopts.exceptions import CoercionError, MissingArgumentError, UnusedCliTokensError
 
-from oche.config import (
+from oche.config.options import (
     NAMED_GROUPS,
     Baseline,
     CommonOptions,
@@ -58,9 +58,9 @@ def run(
     """Search, select, train and test: from a data set to a network."""
     if file.print_config:
         return print_config("run", options, origins, output)
-    from oche import run as runs
+    from oche.runs import commands
 
-    return runs.run(options, output)
+    return commands.run(options, output)
 
 
 def search(
@@ -73,9 +73,9 @@ def search(
     """Search and select an architecture."""
     if file.print_config:
         return print_config("search", options, origins, output)
-    from oche import run as runs
+    from oche.runs import commands
 
-    return runs.search(options, output)
+    return commands.search(options, output)
 
 
 def train(
@@ -88,9 +88,9 @@ def train(
     """Train and test an architecture."""
     if file.print_config:
         return print_config("train", options, origins, output)
-    from oche import run as runs
+    from oche.runs import commands
 
-    return runs.train(options, output)
+    return commands.train(options, output)
 
 
 def resume(
@@ -126,9 +126,9 @@ def resume(
         train=PlannedEpochs(epochs=train_epochs),
     )
     command, options = recorded(run)
-    from oche import run as runs
+    from oche.runs import commands
 
-    runs.resume(run, command, options, changes, output)
+    commands.resume(run, command, options, changes, output)
 
 
 def select(
@@ -149,9 +149,9 @@ def select(
         save: a file to write the architecture to, for oche train.
         output: what to print.
     """
-    from oche import run as runs
+    from oche.runs import commands
 
-    runs.select(run, epoch=epoch, selection=selection, save=save, output=output)
+    commands.select(run, epoch=epoch, selection=selection, save=save, output=output)
 
 
 def show(run: Path, /, *, output: Output = OutputOptions()) -> None:
@@ -218,7 +218,7 @@ def config(command: Literal["run", "search", "train"] = "run", /) -> None:
     Args:
         command: the command that it is for.
     """
-    from oche.config_file import template
+    from oche.config.file import template
 
     print(template(command), end="")
 
@@ -261,8 +261,8 @@ def print_config(command: str, options: CommonOptions, origins: dict[str, str], 
     if output.quiet:
         raise InputError("--print-config prints the configuration and --quiet nothing; leave out one of them")
     from oche.api import resolve_device
-    from oche.config_file import FORMAT, as_yaml
-    from oche.resolve import resolve
+    from oche.config.file import FORMAT, as_yaml
+    from oche.config.resolve import resolve
 
     resolved, filled = resolve(options, resolve_device(options.device))
     values = option_values(resolved)
@@ -281,7 +281,7 @@ def recorded(run: Path) -> tuple[str, Any]:
     Raises:
         InputError: the run has no configuration that can be read, or is of a format without checkpoints.
     """
-    from oche.config_file import read_config
+    from oche.config.file import read_config
 
     path = run / "config.yaml"
     if not path.exists() and (run / "config.json").exists():
@@ -331,7 +331,7 @@ class Sources:
                 self.origins[".".join(argument.keys)] = "command line" if source == "cli" else source
 
     def _fill(self, path: Path, command: str, arguments: ArgumentCollection) -> None:
-        from oche.config_file import read_config
+        from oche.config.file import read_config
 
         by_name = {".".join(argument.keys): argument for argument in arguments if argument.keys}
         for name, words in read_config(path).given(command).items():

@@ -25,7 +25,7 @@ from oche.data.batches import Batch, Batches
 from oche.domain import Domain
 from oche.errors import InputError
 from oche.evaluation import all_finite, evaluate
-from oche.listener import Job, Listener, Listeners
+from oche.listeners.base import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Meter, Metric
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights

@@ -205,7 +205,23 @@ def test_saving_follows_the_clock_and_costs_at_most_a_hundredth(tmp_path, monkey
         if step == 60:
             assert (job.saves, cost.seconds) == (1, 2.0)
     assert job.saves == cost.count
-    assert 0.009 < cost.seconds / clock.now < 0.0102
+    assert 0.0045 < cost.seconds / clock.now < 0.0052  # within an epoch
+
+
+def test_the_ends_of_epochs_may_take_a_hundredth(tmp_path, monkeypatch):
+    clock, cost = Clock(monkeypatch), Cost()
+
+    class Slow(Counter):
+        def state(self) -> dict[str, Any]:
+            clock.now += 2.0
+            return super().state()
+
+    checkpoints, job = Checkpoints(tmp_path, "job", cost=cost), Slow()
+    checkpoints.begin(job, PLAN)
+    for epoch in range(1, 1000):
+        clock.now += 10.0
+        checkpoints.offer(job.at(epoch, 0), epoch_done=True)
+    assert 0.0095 < cost.seconds / clock.now < 0.0102
 
 
 def test_a_cheap_checkpoint_is_saved_at_the_end_of_each_epoch(tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ import yaml
 
 from oche.architecture import Architecture
 from oche.cli import main
-from oche.config import (
+from oche.config.file import as_yaml
+from oche.config.options import (
     NamedData,
     OutputOptions,
     PlannedEpochs,
@@ -24,7 +25,6 @@ from oche.config import (
     TrainCommand,
     TrainOptions,
 )
-from oche.config_file import as_yaml
 from oche.interrupt import Interrupted
 
 TINY = ["--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2", "--space.channels", "4", "--threads", "1"]
@@ -162,7 +162,7 @@ def test_a_known_architecture_trains(capsys, tmp_path):
 def test_a_time_limit_still_delivers_a_network(capsys, tmp_path):
     long = ["--search.epochs", "10000", "--train.epochs", "10000", "--time-limit", "6s", "--run", "out"]
     assert main(["run", *TINY[:-4], "--search.batch", "32", *SHORT[:4], "--train.batch", "32", *long]) == 0
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert "search stopped: the time limit" in shown
     assert "train stopped: the time limit" in shown
     assert Path("out/network.pt").exists()
@@ -306,7 +306,7 @@ def test_a_stopped_job_says_how_to_go_on(capsys, monkeypatch):
     def stopped(*args, **options):
         raise Interrupted(signal.SIGTERM, "stopped after step 3; go on with: oche resume out")
 
-    monkeypatch.setattr("oche.run.search", stopped)
+    monkeypatch.setattr("oche.runs.commands.search", stopped)
     assert main(["search"]) == 128 + signal.SIGTERM
     assert capsys.readouterr().err == "oche: stopped after step 3; go on with: oche resume out\n"
 
@@ -373,7 +373,7 @@ def test_the_template_is_a_configuration(capsys, tmp_path, command):
 def test_options_reach_the_command(monkeypatch, tmp_path):
     asked = []
     for name in ("run", "search", "train"):
-        monkeypatch.setattr(f"oche.run.{name}", lambda *given: asked.append(given))
+        monkeypatch.setattr(f"oche.runs.commands.{name}", lambda *given: asked.append(given))
     (tmp_path / "my.yaml").write_text("seed: 5\narchitecture: darts-v2\n")
     assert main(["run", "--quiet", "--seed", "3"]) == 0
     assert main(["search", "--json", "--space", "rdarts-s2"]) == 0
@@ -398,7 +398,7 @@ def test_training_without_an_architecture_is_refused(capsys, tmp_path, arguments
 
 def test_resume_reads_the_runs_own_configuration(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr("oche.run.resume", lambda *given: asked.append(given))
+    monkeypatch.setattr("oche.runs.commands.resume", lambda *given: asked.append(given))
     options = RunCommand(seed=3, preset="tiny", data=NamedData(name="a.npz"), train=TrainOptions(lr=1e-3))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "config.yaml").write_text(as_yaml("run", options))
@@ -431,9 +431,9 @@ def test_what_cannot_be_resumed_is_refused(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "function", "given", "named"),
     [
-        (["select", "out", "--epoch", "3", "--selection", "magnitude", "--save", "a.json", "--json"], "run.select",
+        (["select", "out", "--epoch", "3", "--selection", "magnitude", "--save", "a.json", "--json"], "runs.commands.select",
          (Path("out"),), {"epoch": 3, "selection": "magnitude", "save": Path("a.json")}),
-        (["select", "out", "--json"], "run.select", (Path("out"),), {"epoch": None, "selection": None, "save": None}),
+        (["select", "out", "--json"], "runs.commands.select", (Path("out"),), {"epoch": None, "selection": None, "save": None}),
         (["show", "out", "--json"], "report.show.show_run", (Path("out"),), {}),
         (["list", "--json"], "report.overview.list_runs", (Path("runs"),), {}),
         (["list", "there", "--json"], "report.overview.list_runs", (Path("there"),), {}),

@@ -17,7 +17,7 @@ from oche.clock import Deadline
 from oche.data.batches import Batch, IterableBatches
 from oche.errors import InputError
 from oche.feed import SearchData
-from oche.listener import Job, Listener
+from oche.listeners.base import Job, Listener
 from oche.loop import Found, SearchStep, run_search
 from oche.methods import DARTS, METHODS, Method
 from oche.metrics import ACCURACY, Meter

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from oche.architecture import Architecture
-from oche.config import OutputOptions
+from oche.config.options import OutputOptions
 from oche.report.difference import Difference, Pairs, compare
 from oche.report.words import (
     NONE,
@@ -26,7 +26,7 @@ from oche.report.words import (
     print_line,
     status_text,
 )
-from oche.run_record import RunRecord
+from oche.runs.record import RunRecord
 
 SECTIONS = {
     "options": "option",

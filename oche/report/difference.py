@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
-from oche.run_record import Record, RunRecord
+from oche.runs.record import Record, RunRecord
 
 Pairs: TypeAlias = Mapping[str, tuple[Any, Any]]
 """By dotted name, the values of the first and of the second run; None where a run has none."""

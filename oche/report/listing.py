@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from oche.config import OutputOptions
+from oche.config.options import OutputOptions
 from oche.data.options import KNOWN, PATHS
 from oche.methods import METHODS
 from oche.spaces.registry import SPACES, known_architectures, space

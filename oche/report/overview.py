@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from oche.config import OutputOptions
+from oche.config.options import OutputOptions
 from oche.errors import InputError
 from oche.report.words import NONE, new_console, new_table, percent, print_json, print_line
-from oche.run_record import TIME_FORMAT, RunRecord, is_run
+from oche.runs.record import TIME_FORMAT, RunRecord, is_run
 
 WIDE = 100
 """Columns from which a list of runs has room for the times."""
@@ -74,7 +74,7 @@ def _progress(run: RunRecord) -> str:
     """The status in few words, such as `interrupted, search 3/8`."""
     if run.status == "complete":
         return run.status
-    at = run.position
+    at = run.progress
     return f"{run.status}, {at.phase} {at.epoch}/{at.epochs or '?'}" if at else f"{run.status}, no epoch yet"
 
 
@@ -85,7 +85,7 @@ def _listed(run: RunRecord) -> dict[str, Any]:
         "method": run.options.get("method"),
         "data": run.data["name"],
         "status": run.status,
-        "position": run.position and asdict(run.position),
+        "position": run.progress and asdict(run.progress),
         "test_accuracy": run.accuracy,
         "started": run.started.strftime(TIME_FORMAT),
     }

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from oche.architecture import Architecture
-from oche.config import OutputOptions
+from oche.config.options import OutputOptions
 from oche.report.sparkline import sparkline
 from oche.report.words import (
     FOUR_DIGITS,
@@ -34,7 +34,7 @@ from oche.report.words import (
     size_text,
     status_text,
 )
-from oche.run_record import TIME_FORMAT, Record, RunRecord
+from oche.runs.record import TIME_FORMAT, Record, RunRecord
 
 LABEL_WIDTH = 24
 """Characters, before a curve, of what it is; `train, 150 of 600 epochs` fits."""
@@ -94,7 +94,7 @@ def _header(console: Console, run: RunRecord) -> None:
 
 def _changes(run: RunRecord) -> Iterator[str]:
     """What has changed from one session to the next."""
-    from oche.provenance import changes  # imports torch
+    from oche.runs.provenance import changes  # imports torch
 
     for number, (before, now) in enumerate(pairwise(run.sessions), 2):
         found = changes(before, now)
@@ -342,7 +342,7 @@ def _as_json(run: RunRecord) -> dict[str, Any]:
         "format": run.format,
         "command": run.command,
         "status": run.status,
-        "position": run.position and asdict(run.position),
+        "position": run.progress and asdict(run.progress),
         "started": run.started.strftime(TIME_FORMAT),
         "test_accuracy": run.accuracy,
         "options": run.options,

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from oche.architecture import Architecture
 from oche.plain import finite
-from oche.run_record import RunRecord
+from oche.runs.record import RunRecord
 
 SHOWN_TIME = "%Y-%m-%d %H:%M:%S %z"
 
@@ -53,7 +53,7 @@ def print_json(value: Any) -> None:
 
 def drawn(run: RunRecord, architecture: Architecture) -> str:
     """An architecture of a run, drawn; torch, which takes seconds to import, is imported here and not before."""
-    from oche.report.drawing import draw
+    from oche.spaces.drawing import draw
 
     assert run.space is not None  # it is there wherever there is an architecture
     return draw(run.space, architecture)
@@ -63,7 +63,7 @@ def status_text(run: RunRecord) -> str:
     """The status, and of an unfinished run how far it is."""
     if run.status == "complete":
         return run.status
-    return f"{run.status}, " + (f"last finished: {run.position}" if run.position else "no epoch finished yet")
+    return f"{run.status}, " + (f"last finished: {run.progress}" if run.progress else "no epoch finished yet")
 
 
 def percent(share: float) -> str:

@@ -16,7 +16,7 @@ from oche.data.batches import Batches
 from oche.data.prepare import Normalize
 from oche.errors import InputError
 from oche.evaluation import all_finite, evaluate
-from oche.listener import Job, Listener, Listeners
+from oche.listeners.base import Job, Listener, Listeners
 from oche.metrics import Loss, Meter, Metric
 from oche.nn.cell import set_drop_path
 from oche.nn.network import CellNetwork

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from oche.config import OutputOptions
+from oche.config.options import OutputOptions
 from oche.errors import InputError
 from oche.report.diff import diff_runs
 from oche.report.listing import list_data, list_methods, list_spaces
 from oche.report.overview import list_runs
 from oche.report.show import show_run
-from oche.run_record import LOCK
+from oche.runs.record import LOCK
 
-STORED = Path(__file__).parent.parent / "runs"
+STORED = Path(__file__).parents[1] / "runs" / "stored"
 TEXT, QUIET, JSON = OutputOptions(), OutputOptions(quiet=True), OutputOptions(json=True)
 
 

@@ -16,7 +16,7 @@ from oche.clock import Deadline
 from oche.data.batches import IterableBatches
 from oche.errors import InputError
 from oche.feed import TrainingData
-from oche.listener import Job, Listener
+from oche.listeners.base import Job, Listener
 from oche.metrics import Meter, Metric
 from oche.nn.cell import DropPath
 from oche.nn.network import Stack

@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from oche.config import COMMANDS, NAMED_GROUPS, CommonOptions, option_fields, option_values
+from oche.config.options import COMMANDS, NAMED_GROUPS, CommonOptions, option_fields, option_values
 from oche.errors import InputError, unknown
 
 FORMAT = 2

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from oche.cli import parse
-from oche.config import (
+from oche.config.file import FORMAT, as_arguments, as_yaml, command_line, read_config, template
+from oche.config.options import (
     COMMANDS,
     Baseline,
     CommonOptions,
@@ -25,7 +26,6 @@ from oche.config import (
     TrainOptions,
     option_fields,
 )
-from oche.config_file import FORMAT, as_arguments, as_yaml, command_line, read_config, template
 from oche.errors import InputError
 
 PROPERTY = settings(deadline=None, derandomize=True, max_examples=40)

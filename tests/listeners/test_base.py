@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from oche.listener import Job, Listener, Listeners
+from oche.listeners.base import Job, Listener, Listeners
 from oche.metrics import Meter
 
 

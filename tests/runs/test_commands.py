@@ -13,11 +13,11 @@ from oche.cli import main
 from oche.data.load import load
 from oche.data.options import DataOptions
 from oche.errors import InputError
-from oche.listener import Job
+from oche.listeners.base import Job
+from oche.listeners.console import PlainLines, ProgressBar, progress
 from oche.metrics import ACCURACY, Meter
-from oche.report.console import PlainLines, ProgressBar, progress
-from oche.report.drawing import draw
-from oche.run import find_architecture
+from oche.runs.commands import find_architecture
+from oche.spaces.drawing import draw
 
 
 @pytest.fixture(scope="module")

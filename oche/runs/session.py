@@ -17,22 +17,22 @@ from rich.console import Console
 
 from oche import api
 from oche.checkpoint import Checkpoints, Cost
-from oche.config import NamedData, OutputOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config_file import as_yaml, command_line
+from oche.config.file import as_yaml, command_line
+from oche.config.options import NamedData, OutputOptions, RunCommand, SearchCommand, TrainCommand
+from oche.config.resolve import resolve
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.data.options import KNOWN
 from oche.errors import InputError
 from oche.files import WriteError
 from oche.interrupt import Interrupted, Interrupts
-from oche.listener import Listener
+from oche.listeners.base import Listener
+from oche.listeners.console import PlainLines, progress
+from oche.listeners.tensorboard import TensorBoard
 from oche.plain import described
 from oche.presets import Preset, preset
-from oche.provenance import session
-from oche.report.console import PlainLines, progress
-from oche.report.tensorboard import TensorBoard
-from oche.resolve import resolve
-from oche.run_directory import RunDirectory, as_json
+from oche.runs.directory import RunDirectory, as_json
+from oche.runs.provenance import this_process
 
 Options = TypeVar("Options", SearchCommand, RunCommand, TrainCommand)
 
@@ -40,7 +40,7 @@ SHORTEST = 0.001
 """Seconds that remain for a piece when the time is already up: it makes one step, so that there is a network."""
 
 
-class Job(Generic[Options]):
+class Session(Generic[Options]):
     """A command at work.
 
     Args:
@@ -101,19 +101,19 @@ class Job(Generic[Options]):
             "resolved.json": as_json(described({"augment": dataset.augment, **parts})),
             **files,
         }
-        self.directory = RunDirectory.create(self.options.run, name, session(self.device), data, texts)
+        self.directory = RunDirectory.create(self.options.run, name, this_process(self.device), data, texts)
 
     def reopen(self, path: Path) -> None:
         """Take up a run directory."""
         fingerprint = self.dataset.fingerprint
-        self.directory, changes = RunDirectory.reopen(path, session(self.device), fingerprint)
+        self.directory, changes = RunDirectory.reopen(path, this_process(self.device), fingerprint)
         for change in changes:
             self.warn(f"warning: {change}; the numbers may differ from those of an uninterrupted run")
         self._start -= self.directory.seconds
         self._cost = Cost(**self.directory.result.get("checkpoints", {}))
 
     @contextmanager
-    def session(self, opening: Callable[[], None]) -> Iterator[None]:
+    def working(self, opening: Callable[[], None]) -> Iterator[None]:
         """Work on the directory: signals let it save, errors are logged and say how to go on.
 
         Args:

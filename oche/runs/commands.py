@@ -20,19 +20,19 @@ import torch
 
 from oche import api
 from oche.architecture import Architecture
-from oche.config import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
+from oche.config.options import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
+from oche.config.resolve import resolve_protocol, resolve_space
 from oche.data.split import holdout, search_halves
 from oche.errors import InputError, named, unknown
 from oche.feed import search_feed, training_feed
-from oche.job import Job
 from oche.methods import method
-from oche.network_file import save_network
 from oche.plain import described, finite
 from oche.randomness import derive
-from oche.report.drawing import draw
-from oche.resolve import resolve_protocol, resolve_space
-from oche.run_record import RunRecord, read_space
+from oche.runs.network import save_network
+from oche.runs.record import RunRecord, read_space
+from oche.runs.session import Session
 from oche.select.registry import SELECTIONS
+from oche.spaces.drawing import draw
 from oche.spaces.registry import known_architectures
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
@@ -59,14 +59,17 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
         InputError: something in the options cannot be used; nothing has been trained then.
         Interrupted: it was stopped, and can go on.
     """
-    job = Job("run", options, output)
-    space, rules = resolve_space(job.options.space, job.sizes), resolve_protocol(job.options.train, job.sizes)
-    _pin_search_batch(job, space, rules.validation)
-    _pin_training_batch(job, rules)
-    _check_kinds(space, rules, job.dataset.task)
-    rules = resolve_protocol(job.options.train, job.sizes)
+    session = Session("run", options, output)
+    space, rules = (
+        resolve_space(session.options.space, session.sizes),
+        resolve_protocol(session.options.train, session.sizes),
+    )
+    _pin_search_batch(session, space, rules.validation)
+    _pin_training_batch(session, rules)
+    _check_kinds(space, rules, session.dataset.task)
+    rules = resolve_protocol(session.options.train, session.sizes)
     parts = {"space": space, "protocol": rules}
-    _work(job, _run, lambda: job.create(job.options.method, parts, {"space.json": space.to_json()}))
+    _work(session, _run, lambda: session.create(session.options.method, parts, {"space.json": space.to_json()}))
 
 
 def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -76,11 +79,11 @@ def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> N
         InputError: something in the options cannot be used; nothing has been trained then.
         Interrupted: it was stopped, and can go on.
     """
-    job = Job("search", options, output)
-    space = resolve_space(job.options.space, job.sizes)
-    _pin_search_batch(job, space, protocol(job.sizes.protocol).validation)
+    session = Session("search", options, output)
+    space = resolve_space(session.options.space, session.sizes)
+    _pin_search_batch(session, space, protocol(session.sizes.protocol).validation)
     files = {"space.json": space.to_json()}
-    _work(job, _search_alone, lambda: job.create(job.options.method, {"space": space}, files))
+    _work(session, _search_alone, lambda: session.create(session.options.method, {"space": space}, files))
 
 
 def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -91,16 +94,18 @@ def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> Non
         Interrupted: it was stopped, and can go on.
     """
     architecture, space = find_architecture(options.architecture)
-    job = Job("train", options, output)
-    rules = resolve_protocol(job.options.train, job.sizes)
-    _pin_training_batch(job, rules)
-    space.network(architecture, job.dataset.task, rules.stack)  # refuses what does not fit before there is a directory
-    rules = resolve_protocol(job.options.train, job.sizes)
+    session = Session("train", options, output)
+    rules = resolve_protocol(session.options.train, session.sizes)
+    _pin_training_batch(session, rules)
+    space.network(
+        architecture, session.dataset.task, rules.stack
+    )  # refuses what does not fit before there is a directory
+    rules = resolve_protocol(session.options.train, session.sizes)
     # The directory holds the architecture itself: the file or the run that it came from may change.
-    job.options = replace(job.options, architecture=ARCHITECTURE)
+    session.options = replace(session.options, architecture=ARCHITECTURE)
     files = {"space.json": space.to_json(), **_architecture_files(space, architecture)}
     parts = {"space": space, "protocol": rules}
-    _work(job, _train_alone, lambda: job.create(architecture.space, parts, files))
+    _work(session, _train_alone, lambda: session.create(architecture.space, parts, files))
 
 
 def resume(
@@ -127,12 +132,12 @@ def resume(
     _refuse_other_epochs(path, command, options, changes)
     moved = replace(options.data, name=changes.data or options.data.name, root=changes.root or options.data.root)
     where = {name: getattr(changes, name) for name in ("device", "threads") if getattr(changes, name) is not None}
-    job: Job[Any] = Job(command, replace(options, data=moved, **where), output)
+    session: Session[Any] = Session(command, replace(options, data=moved, **where), output)
     done = RunRecord.read(path)
     if done.status == "complete":
-        job.say(f"{path} is complete already; oche show {quote(str(path))} shows it")
-        return _tell(job, path, done.result)
-    return _work(job, WORK[command], lambda: job.reopen(path))
+        session.say(f"{path} is complete already; oche show {quote(str(path))} shows it")
+        return _tell(session, path, done.result)
+    return _work(session, WORK[command], lambda: session.reopen(path))
 
 
 def select(
@@ -203,28 +208,28 @@ def find_architecture(text: str) -> tuple[Architecture, Space]:
 # -- before there is a directory -------------------------------------------------------------------------------------
 
 
-def _pin_search_batch(job: Job[SearchCommand] | Job[RunCommand], space: Space, validation: float) -> None:
+def _pin_search_batch(session: Session[SearchCommand] | Session[RunCommand], space: Space, validation: float) -> None:
     """Refuse a search that could not start; a batch that nobody asked for is no larger than a half of the images."""
-    space.supernet_stack.kinds(job.dataset.task)
-    options, seed = job.options.search, job.options.seed
+    space.supernet_stack.kinds(session.dataset.task)
+    options, seed = session.options.search, session.options.seed
     if options.batch is None:
-        half = min(map(len, search_halves(job.dataset, validation, seed)))
-        options = replace(options, batch=min(method(job.options.method).batch, half))
-        job.options = replace(job.options, search=options)
+        half = min(map(len, search_halves(session.dataset, validation, seed)))
+        options = replace(options, batch=min(method(session.options.method).batch, half))
+        session.options = replace(session.options, search=options)
     assert options.batch is not None
-    search_feed(job.dataset, options.batch, seed, AT_ONCE, validation)
+    search_feed(session.dataset, options.batch, seed, AT_ONCE, validation)
 
 
-def _pin_training_batch(job: Job[TrainCommand] | Job[RunCommand], rules: TrainingProtocol) -> None:
+def _pin_training_batch(session: Session[TrainCommand] | Session[RunCommand], rules: TrainingProtocol) -> None:
     """The same for a training."""
-    rules.stack.kinds(job.dataset.task)
-    options, seed = job.options.train, job.options.seed
+    rules.stack.kinds(session.dataset.task)
+    options, seed = session.options.train, session.options.seed
     if options.batch is None:
-        part, _ = holdout(job.dataset, rules.validation, seed)
+        part, _ = holdout(session.dataset, rules.validation, seed)
         options = replace(options, batch=min(rules.batch, len(part)))
-        job.options = replace(job.options, train=options)
+        session.options = replace(session.options, train=options)
     assert options.batch is not None
-    training_feed(job.dataset, replace(rules, batch=options.batch), seed, AT_ONCE)
+    training_feed(session.dataset, replace(rules, batch=options.batch), seed, AT_ONCE)
 
 
 def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None:
@@ -254,103 +259,106 @@ def _refuse_other_epochs(
 # -- the pieces ------------------------------------------------------------------------------------------------------
 
 
-def _work(job: Job[Any], pieces: Callable[[Job[Any]], None], opening: Callable[[], None]) -> None:
-    with job.session(opening):
-        pieces(job)
-        job.add_result("complete", True)
-        job.say(f"wrote {job.directory.path}")
-    _tell(job, job.directory.path, job.directory.result)
+def _work(session: Session[Any], pieces: Callable[[Session[Any]], None], opening: Callable[[], None]) -> None:
+    with session.working(opening):
+        pieces(session)
+        session.add_result("complete", True)
+        session.say(f"wrote {session.directory.path}")
+    _tell(session, session.directory.path, session.directory.result)
 
 
-def _tell(job: Job[Any], path: Path, result: Mapping[str, Any]) -> None:
+def _tell(session: Session[Any], path: Path, result: Mapping[str, Any]) -> None:
     if "network" in result:
-        job.say(f"test accuracy {100 * result['network']['test']['accuracy']:.2f} %")
-    if job.output.json:
+        session.say(f"test accuracy {100 * result['network']['test']['accuracy']:.2f} %")
+    if session.output.json:
         print(json.dumps({"run": str(path), **finite(result)}))
 
 
-def _search_alone(job: Job[SearchCommand]) -> None:
-    _search(job, protocol(job.sizes.protocol).validation, 1.0)
+def _search_alone(session: Session[SearchCommand]) -> None:
+    _search(session, protocol(session.sizes.protocol).validation, 1.0)
 
 
-def _train_alone(job: Job[TrainCommand]) -> None:
-    rules = resolve_protocol(job.options.train, job.sizes)
-    _train_found(job, Architecture.load(job.directory.path / ARCHITECTURE), rules, TRAINING_SHARE)
+def _train_alone(session: Session[TrainCommand]) -> None:
+    rules = resolve_protocol(session.options.train, session.sizes)
+    _train_found(session, Architecture.load(session.directory.path / ARCHITECTURE), rules, TRAINING_SHARE)
 
 
-def _run(job: Job[RunCommand]) -> None:
-    rules = resolve_protocol(job.options.train, job.sizes)
-    count = job.options.baseline.count if job.options.baseline else 0
-    architecture = _search(job, rules.validation, SEARCH_SHARE)
-    _train_found(job, architecture, rules, TRAINING_SHARE / (count + 1))
+def _run(session: Session[RunCommand]) -> None:
+    rules = resolve_protocol(session.options.train, session.sizes)
+    count = session.options.baseline.count if session.options.baseline else 0
+    architecture = _search(session, rules.validation, SEARCH_SHARE)
+    _train_found(session, architecture, rules, TRAINING_SHARE / (count + 1))
 
-    space = read_space(job.directory.path)
-    scores = list(job.directory.result.get("random", ()))
+    space = read_space(session.directory.path)
+    scores = list(session.directory.result.get("random", ()))
     for i in range(len(scores), count):
-        rival = space.sample(Random(derive(job.options.seed, "baseline", i)))
-        trained = _train(job, _rival(i), rival, space, rules, TRAINING_SHARE / (count - i))
+        rival = space.sample(Random(derive(session.options.seed, "baseline", i)))
+        trained = _train(session, _rival(i), rival, space, rules, TRAINING_SHARE / (count - i))
         scores.append({"architecture": dict(rival.items)} | _scores(trained))
-        job.add_result("random", scores)
+        session.add_result("random", scores)
     for i in range(count):
-        job.checkpoints(_rival(i)).discard()
+        session.checkpoints(_rival(i)).discard()
     if scores:
-        job.say(_comparison(job.directory.result["network"], scores))
+        session.say(_comparison(session.directory.result["network"], scores))
 
 
 def _rival(number: int) -> str:
     return f"random {number + 1}"
 
 
-def _search(job: Job[SearchCommand] | Job[RunCommand], validation: float, share: float) -> Architecture:
+def _search(session: Session[SearchCommand] | Session[RunCommand], validation: float, share: float) -> Architecture:
     """Search, tell what came out, and write it down."""
-    directory, space = job.directory, read_space(job.directory.path)
+    directory, space = session.directory, read_space(session.directory.path)
     if "search" not in directory.result:
-        options = job.options
-        checkpoints = job.checkpoints("search", options.keep.bytes)
+        options = session.options
+        checkpoints = session.checkpoints("search", options.keep.bytes)
         found = api.search(
             space,
-            data=job.dataset,
+            data=session.dataset,
             method=options.method,
             epochs=options.search.epochs,
             batch=options.search.batch,
             logit_lr=options.search.logit_lr,
             validation=validation,
-            time_limit=job.share(share),
+            time_limit=session.share(share),
             seed=options.seed,
-            device=job.device,
-            listeners=job.listeners,
+            device=session.device,
+            listeners=session.listeners,
             checkpoints=checkpoints,
         )
         if found.found.stopped:
             kept = f"the state after epoch {len(found.found.records)} is in {checkpoints.newest}"
-            job.warn(f"search stopped: {found.found.stopped}; {kept}")
+            session.warn(f"search stopped: {found.found.stopped}; {kept}")
         for name, text in _architecture_files(space, found.architecture).items():
             directory.write_text(name, text)
         directory.write_json("method.json", described(found.method))
         rate = found.method.logit_optimizer.lr.at(0)
         facts = {"steps": found.found.steps, "seconds": found.found.seconds, "stopped": found.found.stopped}
         facts |= {"logit_rate": rate, "verdict": str(found.verdict), **asdict(found.verdict)}
-        job.add_result("search", facts)
-        job.say(draw(space, found.architecture))
-        job.say(f"search: {found.found.steps} steps in {found.found.seconds:.0f} s, rate of the logits {rate:.2g}")
-        job.say(f"verdict: {found.verdict}")
+        session.add_result("search", facts)
+        session.say(draw(space, found.architecture))
+        session.say(f"search: {found.found.steps} steps in {found.found.seconds:.0f} s, rate of the logits {rate:.2g}")
+        session.say(f"verdict: {found.verdict}")
     return Architecture.load(directory.path / ARCHITECTURE)
 
 
 def _train_found(
-    job: Job[TrainCommand] | Job[RunCommand], architecture: Architecture, rules: TrainingProtocol, share: float
+    session: Session[TrainCommand] | Session[RunCommand],
+    architecture: Architecture,
+    rules: TrainingProtocol,
+    share: float,
 ) -> None:
     """Train the network that is delivered."""
-    if "network" not in job.directory.result:
-        space = read_space(job.directory.path)
-        trained = _train(job, "train", architecture, space, rules, share)
-        save_network(job.directory.path, trained, architecture, space, rules.stack, job.dataset)
-        job.add_result("network", _scores(trained))
-    job.checkpoints("train").discard()
+    if "network" not in session.directory.result:
+        space = read_space(session.directory.path)
+        trained = _train(session, "train", architecture, space, rules, share)
+        save_network(session.directory.path, trained, architecture, space, rules.stack, session.dataset)
+        session.add_result("network", _scores(trained))
+    session.checkpoints("train").discard()
 
 
 def _train(
-    job: Job[TrainCommand] | Job[RunCommand],
+    session: Session[TrainCommand] | Session[RunCommand],
     name: str,
     architecture: Architecture,
     space: Space,
@@ -359,22 +367,22 @@ def _train(
 ) -> Trained:
     trained = api.train(
         architecture,
-        data=job.dataset,
+        data=session.dataset,
         protocol=rules,
         space=space,
-        time_limit=job.share(share),
-        seed=job.options.seed,
-        device=job.device,
-        listeners=job.listeners,
-        checkpoints=job.checkpoints(name),
+        time_limit=session.share(share),
+        seed=session.options.seed,
+        device=session.device,
+        listeners=session.listeners,
+        checkpoints=session.checkpoints(name),
         job=name,
     )
     if trained.stopped:
-        job.warn(f"{name} stopped: {trained.stopped}; the network is that of epoch {trained.best_epoch}")
+        session.warn(f"{name} stopped: {trained.stopped}; the network is that of epoch {trained.best_epoch}")
     return trained
 
 
-WORK: dict[str, Callable[[Job[Any]], None]] = {"run": _run, "search": _search_alone, "train": _train_alone}
+WORK: dict[str, Callable[[Session[Any]], None]] = {"run": _run, "search": _search_alone, "train": _train_alone}
 
 
 def _architecture_files(space: Space, architecture: Architecture) -> dict[str, str]:

@@ -42,7 +42,7 @@ from oche.data.options import DataOptions
 
 resource: Any = pytest.importorskip("resource", reason="sessions are forked, which only POSIX can")
 
-CAMPAIGN = Path(__file__).parents[1] / "benchmarks" / "faults.py"
+CAMPAIGN = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
 SPACE = ["--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2", "--space.channels", "4"]
 COMMON = ["--seed", "1", "--threads", "1", "--save-every", "0.05s", "--quiet"]
@@ -484,7 +484,7 @@ def test_a_second_signal_while_the_first_one_saves_leaves_nothing_half_written(w
     same_bits(run, whole)
 
 
-@pytest.mark.parametrize("place", ["oche.job.load", "oche.run.resolve_space"])
+@pytest.mark.parametrize("place", ["oche.runs.session.load", "oche.runs.commands.resolve_space"])
 def test_ctrl_c_before_there_is_a_directory_leaves_nothing(whole, tmp_path, place):
     ended = cli(*RUN, "--run", "run", faults=[at(place, 1, signals(signal.SIGINT))])
     assert (ended.status, ended.err) == (128 + signal.SIGINT, "oche: interrupted\n")
@@ -500,7 +500,7 @@ def test_ctrl_c_while_the_directory_is_made_is_heard_once_it_is_there(whole, tmp
 
 
 def test_ctrl_c_right_after_the_directory_was_made_says_how_to_go_on(whole):
-    now = at("oche.run_directory.RunDirectory.log", 1, signals(signal.SIGINT))
+    now = at("oche.runs.directory.RunDirectory.log", 1, signals(signal.SIGINT))
     ended = cli(*RUN, "--run", "run", faults=[now])
     assert ended.status == 128 + signal.SIGINT
     assert "oche resume run" in ended.err
@@ -620,12 +620,12 @@ def test_no_room_for_even_a_directory_leaves_nothing(whole, tmp_path):
 
 
 WRITES = {
-    "metrics.jsonl": ("in_search", "oche.run_directory.RunDirectory.epoch", 1, "metrics.jsonl", 10),
-    "log.txt": ("in_search", "oche.report.console.PlainLines.epoch", 1, "log.txt", 10),
-    "architecture.json": ("in_search", "oche.run_directory.RunDirectory.write_text", 3, "space.json", -400),
-    "network.pt": ("in_training", "oche.run.save_network", 1, "space.json", 0),
-    "result.json": ("in_training", "oche.run_directory.RunDirectory.add_result", 1, "space.json", 0),
-    "manifest.json": ("in_training", "oche.run_directory.RunDirectory.write_json", 1, "space.json", 0),
+    "metrics.jsonl": ("in_search", "oche.runs.directory.RunDirectory.epoch", 1, "metrics.jsonl", 10),
+    "log.txt": ("in_search", "oche.listeners.console.PlainLines.epoch", 1, "log.txt", 10),
+    "architecture.json": ("in_search", "oche.runs.directory.RunDirectory.write_text", 3, "space.json", -400),
+    "network.pt": ("in_training", "oche.runs.commands.save_network", 1, "space.json", 0),
+    "result.json": ("in_training", "oche.runs.directory.RunDirectory.add_result", 1, "space.json", 0),
+    "manifest.json": ("in_training", "oche.runs.directory.RunDirectory.write_json", 1, "space.json", 0),
 }
 """By the file that has no room: the run that goes on, and since which call no file can be larger than another one."""
 
@@ -653,8 +653,8 @@ def test_wherever_the_room_ends_nothing_saved_is_damaged(request, whole, tmp_pat
 @pytest.mark.parametrize(
     ("place", "measure", "more"),
     [
-        ("oche.report.tensorboard.TensorBoard.start", "log.txt", 20),
-        ("oche.report.tensorboard.TensorBoard.epoch", "tensorboard/search/*", 10),
+        ("oche.listeners.tensorboard.TensorBoard.start", "log.txt", 20),
+        ("oche.listeners.tensorboard.TensorBoard.epoch", "tensorboard/search/*", 10),
     ],
     ids=["start", "epoch"],
 )
@@ -669,7 +669,7 @@ def test_no_room_for_tensorboard_is_said_like_any_other(whole, in_search, tmp_pa
 
 def test_even_where_tensorboard_fails_going_on_gives_the_same_bits(whole, in_search, tmp_path):
     run = copy(in_search, tmp_path / "run")
-    full = at("oche.report.tensorboard.TensorBoard.epoch", 1, limit(run / "tensorboard" / "search" / "*", 10))
+    full = at("oche.listeners.tensorboard.TensorBoard.epoch", 1, limit(run / "tensorboard" / "search" / "*", 10))
     assert cli("resume", run, "--quiet", faults=[full]).status != 0
     intact(run)
     assert cli("resume", run, "--quiet").status == 0
@@ -677,7 +677,7 @@ def test_even_where_tensorboard_fails_going_on_gives_the_same_bits(whole, in_sea
 
 
 def test_a_run_that_was_cut_off_right_after_its_directory_was_made_becomes_whole(whole, tmp_path):
-    stop = at("oche.run_directory.RunDirectory.log", 1, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    stop = at("oche.runs.directory.RunDirectory.log", 1, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     assert cli(*RUN, "--run", "run", faults=[stop]).status == -signal.SIGKILL
     assert cli("resume", "run", "--quiet").status == 0
     same_bits(tmp_path / "run", whole)

@@ -32,10 +32,10 @@ from filelock import FileLock, Timeout
 
 from oche.errors import InputError
 from oche.files import append_line, remove_temporary, sync, write_whole, writing
-from oche.listener import Job, Listener
+from oche.listeners.base import Job, Listener
 from oche.plain import finite
-from oche.provenance import changes
-from oche.run_record import FORMAT, LOCK, read_json, read_records
+from oche.runs.provenance import changes
+from oche.runs.record import FORMAT, LOCK, read_json, read_records
 
 ORPHANS = 15.0
 """Seconds that data workers of a killed process may hold its lock: they look for their parent every 5 s."""

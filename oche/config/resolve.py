@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from oche.config import (
+from oche.config.options import (
     CommonOptions,
     RunCommand,
     SearchCommand,

@@ -5,8 +5,8 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from oche.listener import Job
-from oche.report.tensorboard import TensorBoard
+from oche.listeners.base import Job
+from oche.listeners.tensorboard import TensorBoard
 
 
 def record(epoch: int, **values: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oche.config import (
+from oche.config.options import (
     COMMANDS,
     Baseline,
     Duration,

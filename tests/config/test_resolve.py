@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oche.config import (
+from oche.config.options import (
     CommonOptions,
     RunCommand,
     SearchCommand,
@@ -17,10 +17,10 @@ from oche.config import (
     TrainOptions,
     option_values,
 )
+from oche.config.resolve import LATER, resolve, resolve_protocol, resolve_space
 from oche.errors import InputError
 from oche.methods import METHODS, method
 from oche.presets import PRESETS, default_preset, preset
-from oche.resolve import LATER, resolve, resolve_protocol, resolve_space
 from oche.spaces.registry import SPACES
 from oche.training.protocol import PROTOCOLS
 

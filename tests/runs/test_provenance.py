@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from oche.provenance import changes, git_state, session
+from oche.runs.provenance import changes, git_state, this_process
 
 WHO = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
 
@@ -36,7 +36,7 @@ def test_without_git_there_is_no_state(monkeypatch, tmp_path):
 
 
 def test_changes_name_what_can_change_a_result():
-    now = session(torch.device("cpu"))
+    now = this_process(torch.device("cpu"))
     assert changes(now, now | {"pid": 1, "started": "", "command_line": [], "host": "h", "git": None}) == []
     packages = {name: version for name, version in now["packages"].items() if name != "numpy"} | {"torch": "9"}
     found = changes(now, now | {"threads": 99, "packages": packages})

@@ -16,7 +16,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from oche.files import writing
-from oche.listener import Job, Listener
+from oche.listeners.base import Job, Listener
 
 EVENTS = "events.out.tfevents"
 """How the name of a file begins in which TensorBoard looks for events."""

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from oche.listener import Job, Listener
+from oche.listeners.base import Job, Listener
 from oche.metrics import Meter
 
 SECONDS_BETWEEN_READINGS = 1.0

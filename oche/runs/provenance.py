@@ -21,7 +21,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "pillow")
 """Whose versions can change a result."""
 
 
-def session(device: torch.device) -> dict[str, Any]:
+def this_process(device: torch.device) -> dict[str, Any]:
     """This process, its machine and its packages, as plain values."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from oche.errors import InputError
-from oche.listener import Job
-from oche.run_directory import RunDirectory
+from oche.listeners.base import Job
+from oche.runs.directory import RunDirectory
 
 SESSION = {
     "started": "2026-01-01T00:00:00+0000",
@@ -97,8 +97,8 @@ def test_the_lock_of_orphans_is_waited_for(tmp_path, monkeypatch):
     os.waitpid(child, 0)  # a process number that is no more
     dead = SESSION | {"host": socket.gethostname(), "pid": child}
     RunDirectory.create(str(tmp_path / "run"), "name", dead, DATA, {}).close()
-    monkeypatch.setattr("oche.run_directory.GLANCE", 0.0)
-    monkeypatch.setattr("oche.run_directory.ORPHANS", 0.1)
+    monkeypatch.setattr("oche.runs.directory.GLANCE", 0.0)
+    monkeypatch.setattr("oche.runs.directory.ORPHANS", 0.1)
     with (
         FileLock(tmp_path / "run" / ".lock"),
         pytest.raises(InputError, match=rf"not by the one in its manifest \({child}"),

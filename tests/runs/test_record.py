@@ -10,9 +10,9 @@ import pytest
 from filelock import FileLock
 
 from oche.errors import InputError
-from oche.run_record import LOCK, Position, RunRecord, is_run, read_json, read_space
+from oche.runs.record import LOCK, Progress, RunRecord, is_run, read_json, read_space
 
-STORED = Path(__file__).parent / "runs"
+STORED = Path(__file__).parent / "stored"
 FORMATS = ["format-1", "format-2"]
 
 
@@ -59,7 +59,7 @@ def test_both_formats_give_the_same_view(run):
     assert [r["epoch"] for r in record.records["search"]] == [1, 2]
     assert record.parts["method"]["name"] == "darts"
     assert record.status == "complete"
-    assert record.position == Position("random 2", 2, 2)
+    assert record.progress == Progress("random 2", 2, 2)
     assert record.epochs("search") == record.epochs("train") == 2
     assert record.steps("search") == 4
     assert record.accuracy == json.loads((run / "result.json").read_text())["network"]["test"]["accuracy"]
@@ -88,18 +88,18 @@ def test_the_formats_are_told_apart(run):
     ("records", "results", "position"),
     [
         (0, [], None),
-        (1, [], Position("search", 1, 2)),
-        (2, ["search"], Position("search", 2, 2)),
-        (3, ["search"], Position("train", 1, 2)),
-        (4, ["search", "network"], Position("train", 2, 2)),
-        (7, ["search", "network"], Position("random 2", 1, 2)),
+        (1, [], Progress("search", 1, 2)),
+        (2, ["search"], Progress("search", 2, 2)),
+        (3, ["search"], Progress("train", 1, 2)),
+        (4, ["search", "network"], Progress("train", 2, 2)),
+        (7, ["search", "network"], Progress("random 2", 1, 2)),
     ],
 )
 def test_an_unfinished_run_says_where_it_stands(run, records, results, position):
     cut_to(run, records, *results)
     record = RunRecord.read(run)
     assert record.status == "interrupted"
-    assert record.position == position
+    assert record.progress == position
 
 
 def test_a_run_without_results_and_records_is_readable(run):
@@ -107,7 +107,7 @@ def test_a_run_without_results_and_records_is_readable(run):
         (run / name).unlink()
     record = RunRecord.read(run)
     assert record.status == "interrupted"
-    assert record.position is None
+    assert record.progress is None
     assert record.accuracy is None
     assert record.architecture is None
     assert record.space is None
@@ -133,7 +133,7 @@ def test_a_cut_last_line_is_left_out(run):
     cut_to(run, 1)
     edit(run, "metrics.jsonl", '"phase"', '"pha')
     (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes().rstrip(b"\n"))
-    assert RunRecord.read(run).position is None
+    assert RunRecord.read(run).progress is None
 
 
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b"3", b'{"epoch": 1}', b"\xff"])
@@ -274,7 +274,7 @@ def test_single_files_are_refused_with_their_name(run):
 
 
 def test_reading_needs_no_torch():
-    read = f"from oche.run_record import RunRecord; RunRecord.read({str(STORED / 'format-2')!r})"
+    read = f"from oche.runs.record import RunRecord; RunRecord.read({str(STORED / 'format-2')!r})"
     code = f"import sys; {read}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 
 from oche.architecture import Architecture
-from oche.config import Baseline, Duration
-from oche.config_file import FORMAT as FORMAT
-from oche.config_file import read_config
+from oche.config.file import FORMAT as FORMAT
+from oche.config.file import read_config
+from oche.config.options import Baseline, Duration
 from oche.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Position:
+class Progress:
     """The last finished epoch of a run.
 
     Attributes:
@@ -97,7 +97,7 @@ class RunRecord:
         """
         path = Path(path)
         # Before the files: a run that ends in the meantime then counts as running, not as interrupted.
-        running = _locked(path / LOCK)
+        running = _is_locked(path / LOCK)
         config = _read_config(path)
         manifest = read_json(path, "manifest.json")
         parts = _read_if_there(path, "resolved.json")
@@ -139,12 +139,12 @@ class RunRecord:
         return "complete" if finished and len(self.result.get("random", ())) == wanted else "interrupted"
 
     @property
-    def position(self) -> Position | None:
+    def progress(self) -> Progress | None:
         """The last finished epoch; None before the first one."""
         if not self.records:
             return None
         phase, records = list(self.records.items())[-1]
-        return Position(phase, records[-1]["epoch"], self.epochs(phase))
+        return Progress(phase, records[-1]["epoch"], self.epochs(phase))
 
     @cached_property
     def architecture(self) -> Architecture | None:
@@ -311,7 +311,7 @@ def read_records(file: Path) -> dict[str, tuple[Record, ...]]:
     return {phase: tuple(of_phase) for phase, of_phase in records.items()}
 
 
-def _locked(file: Path) -> bool:
+def _is_locked(file: Path) -> bool:
     """Whether a process holds the lock, found out without leaving anything behind."""
     if not file.exists():  # acquiring would make it
         return False

@@ -1,0 +1,1 @@
+"""Who watches a long job: progress, events, a user's own callbacks."""

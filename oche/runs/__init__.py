@@ -1,0 +1,1 @@
+"""Runs on disk: what a command does, what it leaves, and how it goes on."""
