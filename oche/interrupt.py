@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-STOPPING = "oche: stopping after this step; press Ctrl-C again to stop at once"
+STOPPING = "oche: stopping after this step; once more stops at once"
 
 
 class Interrupted(Exception):

@@ -431,9 +431,10 @@ def test_what_cannot_be_resumed_is_refused(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "function", "given", "named"),
     [
-        (["select", "out", "--epoch", "3", "--selection", "magnitude", "--save", "a.json", "--json"], "runs.commands.select",
-         (Path("out"),), {"epoch": 3, "selection": "magnitude", "save": Path("a.json")}),
-        (["select", "out", "--json"], "runs.commands.select", (Path("out"),), {"epoch": None, "selection": None, "save": None}),
+        (["select", "out", "--epoch", "3", "--selection", "magnitude", "--save", "a.json", "--json"],
+         "runs.commands.select", (Path("out"),), {"epoch": 3, "selection": "magnitude", "save": Path("a.json")}),
+        (["select", "out", "--json"], "runs.commands.select", (Path("out"),),
+         {"epoch": None, "selection": None, "save": None}),
         (["show", "out", "--json"], "report.show.show_run", (Path("out"),), {}),
         (["list", "--json"], "report.overview.list_runs", (Path("runs"),), {}),
         (["list", "there", "--json"], "report.overview.list_runs", (Path("there"),), {}),

@@ -248,6 +248,8 @@ def _refuse_other_epochs(
     for group in ("search", "train"):
         asked = getattr(changes, group).epochs
         planned = getattr(options, group).epochs if group in vars(options) else None
+        if asked is not None and planned is None:
+            raise InputError(f"--{group}.epochs {asked}: {str(path)!r} is an oche {command}, which has no such part")
         if asked is not None and asked != planned:
             raise InputError(
                 f"the run was planned with {planned} epochs ({group}), and rates and stages follow the plan, so its "

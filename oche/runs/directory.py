@@ -118,7 +118,7 @@ class RunDirectory(Listener):
         if fingerprint != began["fingerprint"]:
             directory.close()
             raise InputError(
-                f"the data {began['name']!r} are not those that the run {str(path)!r} began with: their fingerprint is "
+                f"the data are not the {began['name']!r} that the run {str(path)!r} began with: their fingerprint is "
                 f"{fingerprint[:16]}..., and was {began['fingerprint'][:16]}...; bring the old data back (oche resume "
                 f"{quote(str(path))} --data PATH if they lie elsewhere), or start a new run with --config "
                 f"{quote(str(path / 'config.yaml'))}"

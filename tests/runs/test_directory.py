@@ -117,7 +117,7 @@ def test_going_on_adds_a_session_and_tells_what_has_changed(tmp_path):
 
 def test_other_data_are_refused(tmp_path):
     create(tmp_path / "run").close()
-    with pytest.raises(InputError, match=r"'digits' are not those.*aaaa.*was ffff.*--config"):
+    with pytest.raises(InputError, match=r"are not the 'digits'.*aaaa.*was ffff.*--config"):
         RunDirectory.reopen(tmp_path / "run", SESSION, "a" * 64)
     assert len(json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]) == 1
 

@@ -443,7 +443,7 @@ def test_a_first_signal_saves_and_says_how_to_go_on(whole, tmp_path):
         ended = cli(*words, faults=[at(place, number, signals(sent))])
         assert ended.status == 128 + sent, ended.err
         note, hint = (line for line in ended.err.splitlines() if line)
-        assert note == "oche: stopping after this step; press Ctrl-C again to stop at once"
+        assert note == "oche: stopping after this step; once more stops at once"
         assert message in hint
         intact(run)
         pasted = shlex.split(hint.partition("go on with: ")[2])
@@ -764,7 +764,7 @@ def test_changed_data_behind_the_same_path_are_refused_and_moved_data_are_not(on
     try:
         new = load(str(npz(file, change=1)), DataOptions()).fingerprint
         before = contents(run)
-        refused(cli("resume", run), "the data 'a' are not those", old[:16], new[:16], "--data PATH")
+        refused(cli("resume", run), "the data are not the 'a'", old[:16], new[:16], "--data PATH")
         assert contents(run) == before
         refused(cli("resume", run, "--data", "nowhere.npz"), "nowhere.npz", "no such file")
         assert cli("resume", run, "--data", "moved.npz", "--quiet").status == 0
