@@ -90,7 +90,16 @@ def campaign(place: Path, kills: int, draws: random.Random) -> dict[str, Any]:
     sources = {
         "device": ("--data", "digits", "--data.limit", str(LIMIT)),
         "stream": ("--data", "digits", "--data.limit", str(LIMIT), "--data.stream"),
-        "files": ("--data", str(files(place / "files")), "--data.size", "8", "8", "--data.workers", "2"),
+        "files": (
+            "--data",
+            str(files(place / "files")),
+            "--data.size",
+            "8",
+            "8",
+            "--data.stream",
+            "--data.workers",
+            "2",
+        ),
     }
     variants = [Variant(name, options, eager) for eager in (False, True) for name, options in sources.items()]
     whole = {}

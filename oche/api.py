@@ -25,7 +25,7 @@ from oche.methods import Method
 from oche.methods import method as named_method
 from oche.metrics import ACCURACY, Loss, Metric
 from oche.nn.choice import decisions
-from oche.nn.network import CellNetwork, Stack
+from oche.nn.network import ImageNetwork, Stack
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
 from oche.presets import default_preset
@@ -260,7 +260,7 @@ def train(
     network = model.to(device)
     return run_training(
         network,
-        network.with_auxiliary if isinstance(network, CellNetwork) else lambda x: (network(x), None),
+        network.with_auxiliary if isinstance(network, ImageNetwork) else lambda x: (network(x), None),
         rules,
         data=source,
         train_loss=train_loss,

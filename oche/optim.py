@@ -36,11 +36,16 @@ class SGD:
     lr: Schedule = Cosine(0.025, 0.001)
     momentum: float = 0.9
     weight_decay: float = 3e-4
+    nesterov: bool = False
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """Build it."""
         return torch.optim.SGD(
-            list(parameters), lr=self.lr.at(0), momentum=self.momentum, weight_decay=self.weight_decay
+            list(parameters),
+            lr=self.lr.at(0),
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
         )
 
     def at_rate(self, lr: Schedule) -> OptimizerSettings:

@@ -178,7 +178,8 @@ class TrainOptions:
     name: str | None = field(
         default=None,
         metadata={
-            "help": "training protocol: tiny, small or darts-cifar (default: by preset); --train is short for it"
+            "help": "training protocol: tiny, small, darts-cifar or nasbench201 (default: by preset); --train is short "
+            "for it"
         },
     )
     epochs: int | None = field(default=None, metadata={"help": "epochs of the training (default: the protocol's)"})

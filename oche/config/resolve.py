@@ -17,13 +17,13 @@ from oche.config.options import (
     option_values,
     with_values,
 )
-from oche.errors import InputError
 from oche.methods import method
 from oche.nn.network import Stack
 from oche.optim import SGD, AdamW, OptimizerSettings
 from oche.presets import Preset, default_preset, preset
 from oche.schedule import Cosine
-from oche.spaces.registry import space
+from oche.spaces.cell_space import CellSpace
+from oche.spaces.registry import space, takes_nodes
 from oche.spaces.space import Space
 from oche.training.protocol import TrainingProtocol, protocol
 
@@ -79,6 +79,8 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
         known |= _filled_space(options.space, sizes, name) | _filled_search(options, sizes, name)
     if isinstance(options, RunCommand | TrainCommand):
         known |= _filled_training(options.train, sizes, name)
+    if isinstance(options, RunCommand) and not space(options.space.name).has_auxiliary:
+        known["train.auxiliary"] = (0.0, f"space {options.space.name}")
     values = option_values(options)
     filled = {key: entry for key, entry in known.items() if values[key] is None}
     origins = {key: source for key, (_, source) in filled.items()}
@@ -126,11 +128,10 @@ def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Fil
         "space.cells": (chosen.supernet_stack.cells, source),
         "space.channels": (chosen.supernet_stack.channels, source),
     }
-    try:
-        space(options.name, nodes=chosen.nodes)
-    except InputError:  # a space whose number of nodes is fixed refuses to be given it
-        return filled
-    return filled | {"space.nodes": (chosen.nodes, own)}
+    if takes_nodes(options.name):
+        assert isinstance(chosen, CellSpace)
+        filled["space.nodes"] = (chosen.nodes, own)
+    return filled
 
 
 def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:

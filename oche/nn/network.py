@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -166,7 +167,21 @@ EdgeBuilder = Callable[[int, str, int], list[dict[int, nn.Module]]]
 """`(cell index, kind, channels)` to the edges of each node, by the state they read."""
 
 
-class CellNetwork(nn.Module):
+class ImageNetwork(nn.Module, ABC):
+    """What the networks of all spaces share.
+
+    Attributes:
+        auxiliary: a second head behind an inner cell, for training only; None: there is none.
+    """
+
+    auxiliary: AuxiliaryHead | None
+
+    @abstractmethod
+    def with_auxiliary(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor | None]:
+        """Class scores, and those of the auxiliary head where there is one."""
+
+
+class CellNetwork(ImageNetwork):
     """A stem, cells and a linear classifier on globally averaged features.
 
     Args:
@@ -184,7 +199,7 @@ class CellNetwork(nn.Module):
         self.stem = STEMS[stack.stem](task.channels, stack.channels)
         self.cells = nn.ModuleList()
         self.auxiliary_at = 2 * stack.cells // 3
-        self.auxiliary: AuxiliaryHead | None = None
+        self.auxiliary = None
         seen = self.stem.channels_out
         channels, halve_first = stack.channels, self.stem.first_is_larger
         for index, kind in enumerate(stack.kinds(task)):
@@ -205,7 +220,7 @@ class CellNetwork(nn.Module):
         return self._run(x, mixture or {})[0]
 
     def with_auxiliary(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor | None]:
-        """Class scores, and those of the auxiliary head where there is one."""
+        """See `ImageNetwork`."""
         scores, inner = self._run(x, mixture or {})
         return scores, None if self.auxiliary is None else self.auxiliary(inner)
 

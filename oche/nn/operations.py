@@ -1,4 +1,4 @@
-"""The candidate operations of the DARTS spaces, in the exact form that gives the published parameter counts.
+"""The candidate operations of the spaces, in the exact form that gives the published parameter counts.
 
 Convolutions have no bias; ReLU stands before a convolution and BN after it (methods.md, "Exact form"; the public
 DARTS code). Every operation maps `N x C x H x W` to `N x C x ceil(H / stride) x ceil(W / stride)`.
@@ -125,6 +125,14 @@ def _skip(channels: int, stride: int, form: NormForm) -> nn.Module:
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, form)
 
 
+def _convolution(kernel: int) -> Builder:
+    return lambda channels, stride, form: nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(channels, affine=form.affine),
+    )
+
+
 OPERATIONS: dict[str, Builder] = {
     "none": lambda channels, stride, form: Zero(stride),
     "max_pool_3x3": _pooled(lambda stride: nn.MaxPool2d(3, stride, padding=1)),
@@ -134,6 +142,8 @@ OPERATIONS: dict[str, Builder] = {
     "sep_conv_5x5": _separable(5),
     "dil_conv_3x3": _dilated(3),
     "dil_conv_5x5": _dilated(5),
+    "nor_conv_1x1": _convolution(1),
+    "nor_conv_3x3": _convolution(3),
     "noise": lambda channels, stride, form: Noise(stride),
 }
 

@@ -210,7 +210,7 @@ def find_architecture(text: str) -> tuple[Architecture, Space]:
 
 def _pin_search_batch(session: Session[SearchCommand] | Session[RunCommand], space: Space, validation: float) -> None:
     """Refuse a search that could not start; a batch that nobody asked for is no larger than a half of the images."""
-    space.supernet_stack.kinds(session.dataset.task)
+    space.kinds(space.supernet_stack, session.dataset.task)
     options, seed = session.options.search, session.options.seed
     if options.batch is None:
         half = min(map(len, search_halves(session.dataset, validation, seed)))
@@ -234,8 +234,8 @@ def _pin_training_batch(session: Session[TrainCommand] | Session[RunCommand], ru
 
 def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None:
     """Refuse a network with a kind of cell that its supernet lacks, before the search spends time."""
-    for kind in rules.stack.kinds(task):
-        if kind not in space.supernet_stack.kinds(task):
+    for kind in space.kinds(rules.stack, task):
+        if kind not in space.kinds(space.supernet_stack, task):
             raise InputError(
                 f"the network has {kind} cells, but the supernet of {space.supernet_stack.cells} cells has none, so "
                 "none would be searched; give --train.reductions 0, or more --space.cells or --space.reductions"

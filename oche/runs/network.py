@@ -17,7 +17,8 @@ from oche.data.dataset import Dataset
 from oche.data.prepare import Normalize
 from oche.errors import InputError
 from oche.files import write_whole
-from oche.nn.network import CellNetwork, Stack
+from oche.nn.network import ImageNetwork, Stack
+from oche.spaces.registry import space_from_json
 from oche.spaces.space import Space
 from oche.task import ImageTask
 from oche.training.trainer import Trained
@@ -36,7 +37,7 @@ class PixelNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: CellNetwork, normalize: Normalize, classes: Sequence[str]) -> None:
+    def __init__(self, network: ImageNetwork, normalize: Normalize, classes: Sequence[str]) -> None:
         super().__init__()
         self.network = network
         self.classes = tuple(classes)
@@ -59,7 +60,7 @@ def load_network(run: str | Path, device: str | torch.device = "cpu") -> PixelNe
         saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         if saved["format"] != FORMAT:
             raise InputError(f"it has format {saved['format']!r}, but this oche reads format {FORMAT}")
-        network = Space.from_json(saved["space"]).network(
+        network = space_from_json(saved["space"]).network(
             Architecture.from_json(saved["architecture"]), ImageTask(**saved["task"]), Stack(**saved["stack"])
         )
         network.load_state_dict(saved["weights"])

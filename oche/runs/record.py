@@ -204,10 +204,10 @@ def read_space(run: Path) -> Space:
     Raises:
         InputError: the run has no readable space.
     """
-    from oche.spaces.space import Space  # imports torch, which takes seconds, and only drawings need it
+    from oche.spaces.registry import space_from_json  # imports torch, which takes seconds, and only drawings need it
 
     try:
-        return Space.from_json((run / "space.json").read_text(encoding="utf-8"))
+        return space_from_json((run / "space.json").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, InputError) as error:
         raise InputError(f"{str(run)!r} is no run directory with a readable space.json: {error}") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oche.spaces.space import Space, edge_count
+from oche.spaces.cell_space import CellSpace, edge_count
 
 CANDIDATES = (
     "none",
@@ -16,12 +16,12 @@ CANDIDATES = (
 )
 
 
-def uniform(name: str, candidates: tuple[str, ...], nodes: int = 4) -> Space:
+def uniform(name: str, candidates: tuple[str, ...], nodes: int = 4) -> CellSpace:
     """A space with the same candidates on every edge."""
     edges = (candidates,) * edge_count(nodes)
-    return Space(name=name, normal=edges, reduction=edges, nodes=nodes)
+    return CellSpace(name=name, normal=edges, reduction=edges, nodes=nodes)
 
 
-def darts(nodes: int = 4) -> Space:
+def darts(nodes: int = 4) -> CellSpace:
     """Eight candidates on each of 14 edges (at 4 nodes), normal and reduction cells shared by kind."""
     return uniform("darts", CANDIDATES, nodes)

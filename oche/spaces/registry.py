@@ -11,8 +11,10 @@ from importlib.resources import files
 from oche.architecture import Architecture
 from oche.errors import InputError, named
 from oche.spaces import rdarts
+from oche.spaces.cell_space import CellSpace, edge_key
 from oche.spaces.darts import darts
-from oche.spaces.space import Space, edge_key
+from oche.spaces.nasbench201 import NasBench201
+from oche.spaces.space import Space
 
 SPACES: dict[str, Callable[..., Space]] = {
     "darts": darts,
@@ -20,7 +22,11 @@ SPACES: dict[str, Callable[..., Space]] = {
     "rdarts-s2": rdarts.s2,
     "rdarts-s3": rdarts.s3,
     "rdarts-s4": rdarts.s4,
+    "nasbench201": NasBench201,
 }
+
+TYPES: dict[str, type[CellSpace] | type[NasBench201]] = {t.__name__: t for t in (CellSpace, NasBench201)}
+"""The types of spaces that files name."""
 
 
 def space(name: str, *, nodes: int | None = None) -> Space:
@@ -36,9 +42,28 @@ def space(name: str, *, nodes: int | None = None) -> Space:
     make = named("space", name, SPACES)
     if nodes is None:
         return make()
-    if "nodes" not in inspect.signature(make).parameters:
-        raise InputError(f"space {name!r} lists its candidates edge by edge; leave out nodes")
+    if not takes_nodes(name):
+        raise InputError(f"space {name!r} is defined for its own number of nodes only; leave out nodes")
     return make(nodes=nodes)
+
+
+def takes_nodes(name: str) -> bool:
+    """Whether the space with this name is defined for any number of nodes."""
+    return "nodes" in inspect.signature(SPACES[name]).parameters
+
+
+def space_from_json(text: str) -> Space:
+    """Read what `Space.to_json` wrote.
+
+    Raises:
+        InputError: the text is something else.
+    """
+    try:
+        values = json.loads(text)
+        kind = values.pop("type", CellSpace.__name__)  # oche 0.1 knew one type, and did not name it
+        return named("type of space", kind, TYPES).from_values(values)
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"this is no space as to_json() writes it: {type(error).__name__}: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -1,99 +1,91 @@
-"""A cell space as a value: which candidates compete on which edge, and how cells are stacked.
-
-`supernet` and `network` build from the same cell code (`oche.nn.cell`); the operations' batch normalization has
-another form in each (`oche.nn.operations`), which `network(..., form=SUPERNET)` lets a test undo.
-"""
+"""What every search space of networks made of cells can do."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from dataclasses import replace as dataclass_replace
-from functools import cached_property
 from random import Random
-from typing import Any
+from typing import Any, ClassVar, cast
 
-from torch import nn
+from typing_extensions import Self
 
 from oche.architecture import Architecture
-from oche.domain import Domain, Edge, Node
-from oche.errors import InputError, unknown
-from oche.nn.cell import CELL_INPUTS, FixedEdge, MixedEdge
-from oche.nn.choice import KEY_SEPARATOR, Choice, kind_of
-from oche.nn.network import CellNetwork, Stack
-from oche.nn.operations import NETWORK, OPERATIONS, SUPERNET, NormForm, operation
+from oche.domain import Domain
+from oche.nn.network import ImageNetwork, Stack
+from oche.nn.operations import NETWORK, NormForm
 from oche.nn.supernet import Supernet
 from oche.task import ImageTask
 
-EdgeCandidates = tuple[tuple[str, ...], ...]
-"""Candidates per edge of a cell, in the usual order: node by node, input by input."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Space:
-    """A cell search space: a frozen value that JSON can hold.
+class Space(ABC):
+    """A search space: a frozen dataclass that JSON can hold, and that builds supernets and discrete networks.
 
     Attributes:
         name: what architectures of this space refer to.
-        normal: candidates of each edge of the normal cell.
-        reduction: the same of the reduction cell.
-        nodes: intermediate nodes of a cell.
-        keep: edges that a node keeps in an architecture (None: all).
-        select_none: whether `none` may be selected; it competes in the mixture in any case.
         supernet_stack: depth and width of the supernet.
         network_stack: depth and width of the discrete network in the paper's evaluation.
+        has_auxiliary: whether its networks have a place for an auxiliary head.
+        inputs: what the first states of a cell are, for drawings.
     """
 
     name: str
-    normal: EdgeCandidates
-    reduction: EdgeCandidates
-    nodes: int = 4
-    keep: int | None = 2
-    select_none: bool = False
-    supernet_stack: Stack = Stack(cells=8, channels=16)
-    network_stack: Stack = Stack(cells=20, channels=36)
+    supernet_stack: Stack
+    network_stack: Stack
+    has_auxiliary: ClassVar[bool]
+    inputs: ClassVar[tuple[str, ...]]
 
-    def __post_init__(self) -> None:
-        if self.nodes < 1:
-            raise InputError(f"a cell needs nodes >= 1, but got nodes={self.nodes}")
-        if self.keep is not None and not 1 <= self.keep <= CELL_INPUTS:
-            raise InputError(f"1 <= keep <= {CELL_INPUTS} (inputs of the first node) must hold, but got {self.keep}")
-        for kind, per_edge in self.cell_kinds().items():
-            if len(per_edge) != edge_count(self.nodes):
-                raise InputError(
-                    f"a cell of {self.nodes} nodes has {edge_count(self.nodes)} edges, "
-                    f"but {kind} lists candidates for {len(per_edge)}"
-                )
-            for candidates in per_edge:
-                for name in candidates:
-                    if name not in OPERATIONS:
-                        raise unknown("candidate operation", name, OPERATIONS)
-                if len(set(candidates)) < len(candidates):
-                    raise InputError(f"the candidates of an edge must differ, but one has {candidates}")
-        for edge in self.domain.edges.values():
-            if not edge.selectable:
-                raise InputError(f"every edge needs a candidate that may be selected, but one has {edge.candidates}")
-
-    def cell_kinds(self) -> dict[str, EdgeCandidates]:
-        """The candidates of each kind of cell."""
-        return {"normal": self.normal, "reduction": self.reduction}
-
-    @cached_property
+    @property
+    @abstractmethod
     def domain(self) -> Domain:
         """All architectures of this space."""
-        excluded = frozenset() if self.select_none else frozenset({"none"})
-        nodes = []
-        for kind, per_edge in self.cell_kinds().items():
-            remaining = iter(per_edge)
-            for node in self._node_states:
-                edges = [Edge(edge_key(kind, node, i), next(remaining), excluded) for i in range(node)]
-                nodes.append(Node(tuple(edges), self.keep))
-        return Domain(self.name, tuple(nodes))
 
-    def replace(self, **changes: Any) -> Space:
+    @abstractmethod
+    def kinds(self, stack: Stack, task: ImageTask) -> list[str]:
+        """The kind of each cell of a network, in order.
+
+        Raises:
+            InputError: the images are too small for the reductions explicitly asked for.
+        """
+
+    @abstractmethod
+    def supernet(self, task: ImageTask) -> Supernet:
+        """A supernet with every candidate on every edge, of the size `supernet_stack`.
+
+        Raises:
+            InputError: the images are too small for the reductions explicitly asked for.
+        """
+
+    @abstractmethod
+    def network(
+        self,
+        architecture: Architecture,
+        task: ImageTask,
+        stack: Stack | None = None,
+        *,
+        auxiliary: bool = False,
+        form: NormForm = NETWORK,
+    ) -> ImageNetwork:
+        """The discrete network of an architecture, of the size `stack` (default: `network_stack`).
+
+        Raises:
+            InputError: the architecture is not of this space, the images are too small, or there is no place for an
+                auxiliary head.
+        """
+
+    @abstractmethod
+    def cells(self, architecture: Architecture) -> dict[str, list[dict[int, str]]]:
+        """The architecture's cell of each kind: per node, input state to candidate."""
+
+    def replace(self, **changes: Any) -> Self:
         """A copy with other values."""
-        return dataclass_replace(self, **changes)
+        return cast(Self, dataclass_replace(cast(Any, self), **changes))
+
+    def to_json(self) -> str:
+        """JSON text that `oche.spaces.registry.space_from_json` reads back to an equal value."""
+        return json.dumps({"type": type(self).__name__, **asdict(cast(Any, self))}, indent=1)
 
     # -- sampling and neighbourhoods: the domain's, for convenience --------------------------------------------------
 
@@ -117,105 +109,3 @@ class Space:
     def enumerate(self) -> Iterator[Architecture]:
         """All architectures."""
         return self.domain.enumerate()
-
-    # -- building ----------------------------------------------------------------------------------------------------
-
-    def supernet(self, task: ImageTask) -> Supernet:
-        """A supernet with every candidate on every edge, of the size `supernet_stack`.
-
-        Raises:
-            InputError: the images are too small for the reductions explicitly asked for.
-        """
-
-        def edges(index: int, kind: str, channels: int) -> list[dict[int, nn.Module]]:
-            def mixed(key: str, stride: int) -> nn.Module:
-                names = map(str, self.domain.edges[key].candidates)
-                return MixedEdge(
-                    Choice({name: operation(name, channels, stride, SUPERNET) for name in names}, key), key
-                )
-
-            return [
-                {i: mixed(edge_key(kind, node, i), _stride(kind, i)) for i in range(node)} for node in self._node_states
-            ]
-
-        return Supernet(CellNetwork(task, self.supernet_stack, edges, SUPERNET))
-
-    def network(
-        self,
-        architecture: Architecture,
-        task: ImageTask,
-        stack: Stack | None = None,
-        *,
-        auxiliary: bool = False,
-        form: NormForm = NETWORK,
-    ) -> CellNetwork:
-        """The discrete network of an architecture, of the size `stack` (default: `network_stack`).
-
-        Raises:
-            InputError: the architecture is not of this space, or the images are too small.
-        """
-        stack = stack or self.network_stack
-        kinds = set(stack.kinds(task))
-        self.domain.check(architecture, {key for key in self.domain.edges if kind_of(key) in kinds})
-
-        def edges(index: int, kind: str, channels: int) -> list[dict[int, nn.Module]]:
-            return [
-                {i: FixedEdge(operation(name, channels, _stride(kind, i), form)) for i, name in node.items()}
-                for node in self.cell(architecture, kind)
-            ]
-
-        return CellNetwork(task, stack, edges, form, auxiliary=auxiliary)
-
-    def cell(self, architecture: Architecture, kind: str) -> list[dict[int, str]]:
-        """The architecture's cell of one kind: per intermediate node, input state to candidate."""
-        return [
-            {
-                i: str(architecture.choices[edge_key(kind, node, i)])
-                for i in range(node)
-                if edge_key(kind, node, i) in architecture.choices
-            }
-            for node in self._node_states
-        ]
-
-    # -- JSON ----------------------------------------------------------------------------------------------------------
-
-    def to_json(self) -> str:
-        """JSON text that `from_json` reads back to an equal value."""
-        return json.dumps(asdict(self), indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Space:
-        """Read what `to_json` wrote.
-
-        Raises:
-            InputError: the text is something else.
-        """
-        try:
-            data = json.loads(text)
-            for kind in ("normal", "reduction"):
-                data[kind] = tuple(tuple(candidates) for candidates in data[kind])
-            for stack in ("supernet_stack", "network_stack"):
-                data[stack] = Stack(**data[stack])
-            return cls(**data)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"this is no space as to_json() writes it: {type(error).__name__}: {error}") from None
-
-    @property
-    def _node_states(self) -> range:
-        """The indices of the intermediate nodes among a cell's states; node j may read every state before j."""
-        return range(CELL_INPUTS, CELL_INPUTS + self.nodes)
-
-
-def edge_count(nodes: int) -> int:
-    """Edges of a cell: node j sees the cell's inputs and all earlier nodes."""
-    return sum(range(CELL_INPUTS, CELL_INPUTS + nodes))
-
-
-def edge_key(kind: str, node: int, source: int) -> str:
-    """The key of an edge's logits: `normal/3<-0` runs from state 0 to state 3 of the normal cells."""
-    return f"{kind}{KEY_SEPARATOR}{node}<-{source}"
-
-
-def _stride(kind: str, source: int) -> int:
-    """In a reduction cell the edges from the cell's two inputs halve the resolution."""
-    return 2 if kind == "reduction" and source < CELL_INPUTS else 1

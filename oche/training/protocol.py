@@ -118,7 +118,18 @@ TINY = TrainingProtocol(
     validation=0.1,
 )
 
-PROTOCOLS: dict[str, TrainingProtocol] = {p.name: p for p in (DARTS_CIFAR, SMALL, TINY)}
+NASBENCH201 = TrainingProtocol(
+    name="nasbench201",
+    summary="NAS-Bench-201's setting: 15 cells, 16 channels, 200 epochs",
+    stack=Stack(cells=15, channels=16),
+    epochs=200,
+    batch=256,
+    optimizer=SGD(lr=Cosine(0.1, 0.0), momentum=0.9, weight_decay=5e-4, nesterov=True),
+    clip=None,
+    validation=0.0,
+)
+
+PROTOCOLS: dict[str, TrainingProtocol] = {p.name: p for p in (DARTS_CIFAR, SMALL, TINY, NASBENCH201)}
 
 
 def protocol(name: str) -> TrainingProtocol:

@@ -19,7 +19,7 @@ from oche.evaluation import all_finite, evaluate
 from oche.listeners.base import Job, Listener, Listeners
 from oche.metrics import Loss, Meter, Metric
 from oche.nn.cell import set_drop_path
-from oche.nn.network import CellNetwork
+from oche.nn.network import ImageNetwork
 from oche.optim import set_rate
 from oche.plain import described
 from oche.randomness import derive, frozen
@@ -276,7 +276,7 @@ def run_training(
         best_epoch=run.best.epoch,
         validation=run.best.scores,
         test={} if data.test is None else evaluated(data.test, "test"),
-        parameters=_count(model) - (_count(model.auxiliary) if isinstance(model, CellNetwork) else 0),
+        parameters=_count(model) - (_count(model.auxiliary) if isinstance(model, ImageNetwork) else 0),
         normalize=data.normalize,
         seconds=deadline.elapsed,
         stopped=run.stopped,

@@ -1,5 +1,6 @@
 """Resolving: what is filled in changes nothing that is built, and nothing that was given."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -21,7 +22,7 @@ from oche.config.resolve import LATER, resolve, resolve_protocol, resolve_space
 from oche.errors import InputError
 from oche.methods import METHODS, method
 from oche.presets import PRESETS, default_preset, preset
-from oche.spaces.registry import SPACES
+from oche.spaces.registry import SPACES, space
 from oche.training.protocol import PROTOCOLS
 
 CPU = torch.device("cpu")
@@ -65,7 +66,11 @@ def parts(options: CommonOptions, device: torch.device = CPU) -> list[object]:
         epochs = options.search.epochs or sizes.epochs or method(options.method).epochs
         built += [resolve_space(options.space, sizes), epochs]
     if isinstance(options, RunCommand | TrainCommand):
-        built.append(resolve_protocol(options.train, sizes))
+        rules = resolve_protocol(options.train, sizes)
+        if isinstance(options, RunCommand) and options.train.auxiliary is None:
+            has_head = space(options.space.name).has_auxiliary
+            rules = replace(rules, auxiliary=rules.auxiliary if has_head else 0.0)
+        built.append(rules)
     return built
 
 

@@ -16,8 +16,8 @@ from oche.nn.network import CellNetwork, Stack
 from oche.nn.operations import SUPERNET, Noise
 from oche.nn.supernet import ModuleBody, Supernet, initialize_logits, logits, one_hot, weights
 from oche.randomness import generator
+from oche.spaces.cell_space import CellSpace
 from oche.spaces.registry import space
-from oche.spaces.space import Space
 from oche.task import ImageTask
 
 NODES = {"darts": 2, "rdarts-s1": None, "rdarts-s2": 2, "rdarts-s3": 2, "rdarts-s4": 2}
@@ -25,7 +25,7 @@ NODES = {"darts": 2, "rdarts-s1": None, "rdarts-s2": 2, "rdarts-s3": 2, "rdarts-
 
 def made(
     name: str, size: tuple[int, int, int], stack: Stack, nodes: int | None = None
-) -> tuple[Space, Supernet, Tensor]:
+) -> tuple[CellSpace, Supernet, Tensor]:
     """A space, its supernet in float64, and a batch."""
     channels, height, width = size
     task = ImageTask(channels=channels, height=height, width=width, classes=3)
@@ -56,7 +56,7 @@ def copy_weights(supernet: Supernet, network: CellNetwork, architecture: Archite
         edge.operation.load_state_dict(chosen.state_dict())
 
 
-def selection(s: Space, supernet: Supernet, architecture: Architecture) -> dict[str, Tensor]:
+def selection(s: CellSpace, supernet: Supernet, architecture: Architecture) -> dict[str, Tensor]:
     """The one-hot mixture of an architecture."""
     keys = logits(supernet)
     return one_hot(

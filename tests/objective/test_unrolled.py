@@ -18,7 +18,7 @@ from oche.objective.base import Bilevel, Point
 from oche.objective.first_order import FirstOrder
 from oche.objective.problem import SupernetProblem
 from oche.objective.unrolled import Unrolled
-from oche.spaces.space import Space
+from oche.spaces.cell_space import CellSpace
 from oche.task import ImageTask
 
 DOUBLE = {"dtype": torch.float64}
@@ -263,7 +263,7 @@ def smooth(module: nn.Module) -> nn.Module:
 def test_a_supernet_agrees_with_double_backward() -> None:
     # Batch statistics, channels-last layout, shared logits (two normal cells): everything but the kinks of ReLU.
     candidates = (("none", "avg_pool_3x3", "skip_connect", "sep_conv_3x3"),) * 2
-    space = Space(name="toy", normal=candidates, reduction=candidates, nodes=1)
+    space = CellSpace(name="toy", normal=candidates, reduction=candidates, nodes=1)
     task = ImageTask(channels=1, height=4, width=4, classes=2)
     supernet = smooth(space.replace(supernet_stack=Stack(cells=2, channels=2)).supernet(task).double())
     a = {key: torch.softmax(torch.randn(len(x), **DOUBLE), 0) for key, x in logits(supernet).items()}  # type: ignore[arg-type]
