@@ -483,3 +483,17 @@ def test_bash_completes(capsys, tmp_path, words, offered):
     """
     done = subprocess.run(["bash", "-c", asking], capture_output=True, text=True)
     assert offered in [line.strip() for line in done.stdout.splitlines()], done.stderr
+
+
+def test_a_run_in_another_space_is_shown_resumed_and_trained_again(capsys, tmp_path):
+    space = ["--space", "nasbench201", "--space.cells", "2", "--space.channels", "4", "--threads", "1"]
+    sizes = ["--data.limit", "200", "--search.epochs", "1", "--search.batch", "32", *SHORT]
+    assert main(["run", *space, *sizes, "--run", "out"]) == 0
+    assert main(["resume", "out"]) == 0
+    assert main(["select", "out"]) == 0
+    assert main(["diff", "out", "out"]) == 0
+    capsys.readouterr()
+    assert main(["show", "out"]) == 0
+    assert "nasbench201: supernet of 2 cells and 4 channels" in capsys.readouterr().out
+    assert main(["train", "out", *SHORT, "--data.limit", "200", "--threads", "1", "--run", "again"]) == 0
+    assert Path("again/architecture.json").read_text() == Path("out/architecture.json").read_text()

@@ -108,13 +108,7 @@ def _what(run: RunRecord) -> Iterator[tuple[str, str]]:
     if "method" in run.options:
         yield "method", run.options["method"]
     if "space" in run.options:
-        space = parts.get("space")
-        sizes = (
-            f": {counted(space['nodes'], 'node')} per cell, supernet of {_stack(space['supernet_stack'])}"
-            if space
-            else ""
-        )
-        yield "space", run.options["space"]["name"] + sizes
+        yield "space", run.options["space"]["name"] + _sizes(parts.get("space", {}))
     elif run.architecture:
         yield "space", run.architecture.space
     if "protocol" in parts:
@@ -124,6 +118,12 @@ def _what(run: RunRecord) -> Iterator[tuple[str, str]]:
             f"{rules['name']}: {counted(rules['epochs'], 'epoch')} in batches of {rules['batch']}, "
             f"network of {_stack(rules['stack'])}",
         )
+
+
+def _sizes(space: Mapping[str, Any]) -> str:
+    """What is known of a space's sizes; not every space has a number of nodes to choose."""
+    nodes = f"{counted(space['nodes'], 'node')} per cell, " if "nodes" in space else ""
+    return f": {nodes}supernet of {_stack(space['supernet_stack'])}" if space else ""
 
 
 def _stack(sizes: Mapping[str, Any]) -> str:

@@ -53,6 +53,7 @@ class CellSpace(Space):
 
     has_auxiliary: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("cell k-2", "cell k-1")
+    first_node: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if self.nodes < 1:

@@ -21,7 +21,7 @@ def draw(space: Space, architecture: Architecture) -> str:
         if not any(cell):
             continue
         lines.append("cell" if kind == "cell" else f"{kind} cell")
-        for number, edges in enumerate(cell):
+        for number, edges in enumerate(cell, space.first_node):
             label = f"node {number}"
             for source, candidate in edges.items():
                 dashes = "─" * (width - len(candidate) + 2)
@@ -32,4 +32,4 @@ def draw(space: Space, architecture: Architecture) -> str:
 
 def _state(space: Space, index: int) -> str:
     inputs = space.inputs
-    return inputs[index] if index < len(inputs) else f"node {index - len(inputs)}"
+    return inputs[index] if index < len(inputs) else f"node {index - len(inputs) + space.first_node}"

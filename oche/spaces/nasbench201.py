@@ -51,7 +51,8 @@ class NasBench201(Space):
     network_stack: Stack = Stack(cells=15, channels=16)
 
     has_auxiliary: ClassVar[bool] = False
-    inputs: ClassVar[tuple[str, ...]] = ("input",)
+    inputs: ClassVar[tuple[str, ...]] = ("node 0",)
+    first_node: ClassVar[int] = 1
 
     @cached_property
     def domain(self) -> Domain:

@@ -29,6 +29,7 @@ class Space(ABC):
         network_stack: depth and width of the discrete network in the paper's evaluation.
         has_auxiliary: whether its networks have a place for an auxiliary head.
         inputs: what the first states of a cell are, for drawings.
+        first_node: the number that the paper gives to the node after those.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Space(ABC):
     network_stack: Stack
     has_auxiliary: ClassVar[bool]
     inputs: ClassVar[tuple[str, ...]]
+    first_node: ClassVar[int]
 
     @property
     @abstractmethod

@@ -106,7 +106,9 @@ def test_a_drawing_has_every_edge():
     lines = draw(SPACE, from_index(7)).splitlines()
     assert lines[0] == "cell"
     assert len(lines) == 7
-    assert lines[1].endswith(" input")
+    assert lines[1].split()[:2] == ["node", "1"]
+    assert lines[1].endswith(" node 0")
+    assert lines[6].endswith(" node 2")
 
 
 def test_a_search_finds_an_architecture_of_the_benchmark():
