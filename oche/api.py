@@ -183,6 +183,7 @@ def train(
     test: Loader | None = None,
     loss: Loss | None = None,
     metrics: Metrics | None = None,
+    epochs: int | None = None,
     fit_batch: bool | None = None,
     time_limit: float | None = None,
     seed: int = 0,
@@ -204,6 +205,7 @@ def train(
         test: instead of `data`: batches of the final evaluation.
         loss: instead of the protocol's cross-entropy, for training and for reports.
         metrics: numbers to report; the first chooses the best epoch. None: accuracy where the loss is the default.
+        epochs: of the training; None: the protocol's.
         fit_batch: whether a batch larger than the training part shrinks to it, or is refused; None: it shrinks if the
             protocol was given by name.
         time_limit: seconds after which training ends; the rate has come down by then.
@@ -220,6 +222,7 @@ def train(
     if protocol is None:
         protocol = named_preset(default_preset(device)).protocol
     rules = named_protocol(protocol) if isinstance(protocol, str) else protocol
+    rules = rules if epochs is None else replace(rules, epochs=epochs)
     if not isinstance(model, Architecture | nn.Module):
         raise InputError(
             f"training needs an Architecture or a module, but got {type(model).__name__}; "

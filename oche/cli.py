@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter, Token, convert
-from cyclopts.exceptions import CoercionError, MissingArgumentError, UnusedCliTokensError
+from cyclopts.exceptions import CoercionError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from oche.config.options import (
+    COMMANDS,
     NAMED_GROUPS,
     Baseline,
     CommonOptions,
@@ -25,6 +26,7 @@ from oche.config.options import (
     SearchCommand,
     Size,
     TrainCommand,
+    option_fields,
     option_values,
 )
 from oche.errors import InputError
@@ -404,6 +406,8 @@ def _message(error: CycloptsError) -> str:
     """On one line, with the option and the file where the library leaves them out."""
     text = " ".join(str(error).split())
     argument = error.argument
+    if isinstance(error, UnknownOptionError) and error.command_chain and error.command_chain[-1] in COMMANDS:
+        return _unknown_option((error.token.keyword or error.token.value).partition("=")[0], error.command_chain[-1])
     if isinstance(error, UnusedCliTokensError):
         return f"unexpected {' '.join(error.unused_tokens or ())!r}; see oche --help"
     if argument is None:
@@ -415,6 +419,15 @@ def _message(error: CycloptsError) -> str:
         place = "" if token.source == "cli" else f" from {token.source}"
         return f"{token.keyword or argument.name}{place}: {error.msg}"
     return text
+
+
+def _unknown_option(word: str, command: str) -> str:
+    """As in a file; the nearest name of the library may be one of another group."""
+    from oche.config.file import stranger
+
+    typed = word.removesuffix(".name") if word.removeprefix("--").removesuffix(".name") in NAMED_GROUPS else word
+    name = word.removeprefix("--").replace("-", "_")
+    return f"{typed}: {stranger(name, command, option_fields(COMMANDS[command]))}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

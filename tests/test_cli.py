@@ -214,7 +214,7 @@ def test_bad_input_is_refused(capsys, arguments, parts):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["--metod", "darts"], ["--metod", "--method"]),
+        (["--metod", "darts"], ["--metod", "'method'"]),
         (["--seed", "one"], ["--seed", "'one'"]),
         (["--seed"], ["--seed", "requires an argument", "fixes every random number"]),
         (["--seed", "1", "--seed", "2"], ["--seed", "multiple times"]),
@@ -257,10 +257,26 @@ def test_a_class_missing_from_a_half_is_refused(capsys, tmp_path):
     refused(capsys, ["run", "--data", path], "class '1'", "1 of 40")
 
 
-def test_an_existing_run_directory_is_refused(capsys, tmp_path):
+def test_an_existing_run_directory_is_refused_before_the_data_are_read(capsys, finished, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("not ours")
+    missing = ["--data", "missing.npz"]
+    refused(capsys, ["run", *missing, "--run", str(finished)], "exists already", f"oche resume {finished}")
+    refused(capsys, ["run", *missing, "--run", "other"], "holds something else than a run", "--run DIR")
+    refused(capsys, ["run", *missing, "--run", "other/file"], "is a file", "--run DIR")
+    assert len(list((tmp_path / "other").iterdir())) == 1
+
+
+def test_an_empty_directory_is_taken(tmp_path):
     (tmp_path / "old").mkdir()
-    refused(capsys, ["run", *TINY, *SHORT, "--run", str(tmp_path / "old")], "old", "exists already", "--run DIR")
-    assert not list((tmp_path / "old").iterdir())
+    assert main(["search", *TINY, "--run", "old", "--quiet"]) == 0
+    assert Path("old/architecture.json").exists()
+
+
+def test_an_option_of_another_command_is_named(capsys):
+    refused(capsys, ["search", "--baseline", "random:3"], "--baseline", "option of `oche run`", "not of `oche search`")
+    refused(capsys, ["train", "darts-v2", "--space", "darts"], "--space: space.name is an option of `oche run`")
+    refused(capsys, ["run", "--epochs", "3"], "--epochs: unknown option", "search.epochs", "train.epochs")
 
 
 def test_a_run_directory_below_a_file_is_refused(capsys, tmp_path):

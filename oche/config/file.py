@@ -63,7 +63,7 @@ class ConfigFile:
         groups = {name.partition(".")[0] for name in options if "." in name}
         for name, words in self.values.items():
             if name not in options and not (name in groups and words is None):
-                raise InputError(f"{self.path}: {_stranger(name, command, options)}")
+                raise InputError(f"{self.path}: {stranger(name, command, options)}")
         return {name: words for name, words in self.values.items() if words is not None}
 
 
@@ -206,8 +206,8 @@ def _check_format(words: tuple[str, ...] | None) -> None:
     raise InputError(f"format {found!r} cannot be read, only format {FORMAT}; `oche config` prints such a file")
 
 
-def _stranger(name: str, command: str, options: Iterable[str]) -> str:
-    """What to say of a name that is no option of this command."""
+def stranger(name: str, command: str, options: Iterable[str]) -> str:
+    """What to say of a dotted name that is no option of this command."""
     others = [other for other, kind in COMMANDS.items() if name in option_fields(kind)]
     if others:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,15 @@ FOUR_DIGITS = "{:#.4g}".format
 
 NONE = "-"
 
+PIPE_WIDTH = 160
+"""Columns where the output is no terminal, so that a line of a table is a line for `grep`."""
+
 
 def new_console() -> Console:
     """A console that prints words as they are."""
     # Names and paths may hold what the library would take for markup or for the name of an emoji.
-    return Console(highlight=False, markup=False, emoji=False)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def new_table(*columns: str) -> Table:

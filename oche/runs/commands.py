@@ -25,6 +25,7 @@ from oche.config.resolve import resolve_protocol, resolve_space
 from oche.data.split import holdout, search_halves
 from oche.errors import InputError, named, unknown
 from oche.feed import search_feed, training_feed
+from oche.files import write_whole
 from oche.methods import method
 from oche.plain import described, finite
 from oche.randomness import derive
@@ -158,7 +159,7 @@ def select(
         output: what to print.
 
     Raises:
-        InputError: the run has recorded no such epoch, or the rule is unknown.
+        InputError: the run has recorded no such epoch, the rule is unknown, or the file cannot be written.
     """
     record = RunRecord.read(path)
     recorded = record.records.get("search", ())
@@ -176,11 +177,13 @@ def select(
     space = read_space(path)
     architecture = rule.select(space.domain.restrict(table.keys()), table, of_run.relaxation)
     if save is not None:
-        architecture.save(save)
+        write_whole(save, (architecture.to_json() + "\n").encode())
     if output.json:
         print(json.dumps({"epoch": chosen, "architecture": dict(architecture.items)}))
     elif not output.quiet:
         print(f"{path}, search epoch {chosen}:\n{draw(space, architecture)}")
+        if save is not None:
+            print(f"wrote {save}; train it with: oche train {quote(str(save))}")
     return architecture
 
 
@@ -194,6 +197,8 @@ def find_architecture(text: str) -> tuple[Architecture, Space]:
     if text in known:
         return known[text].architecture, named_space(known[text].architecture.space)
     path = Path(text)
+    if not path.exists() and (path.suffix or len(path.parts) > 1):
+        raise InputError(f"there is no file or run directory {text!r} (looked in {path.parent.resolve()})")
     if not path.exists():
         raise unknown("architecture (no file or run directory is there either)", text, known)
     file = path / ARCHITECTURE if path.is_dir() else path

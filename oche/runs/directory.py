@@ -22,7 +22,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
 from tempfile import mkdtemp
@@ -35,7 +35,7 @@ from oche.files import append_line, remove_temporary, sync, write_whole, writing
 from oche.listeners.base import Job, Listener
 from oche.plain import finite
 from oche.runs.provenance import changes
-from oche.runs.record import FORMAT, LOCK, read_json, read_records
+from oche.runs.record import FORMAT, LOCK, is_run, read_json, read_records
 
 ORPHANS = 15.0
 """Seconds that data workers of a killed process may hold its lock: they look for their parent every 5 s."""
@@ -87,23 +87,20 @@ class RunDirectory(Listener):
         contents = {**files, "manifest.json": as_json(manifest)}
         if path is None:
             return cls(_made_under_free_name(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", contents))
-        chosen = Path(path)
-        if chosen.exists():
-            raise InputError(
-                f"the run directory {str(chosen)!r} exists already, and a run never writes over another; go on with "
-                f"that run by: oche resume {quote(path)}; or give another --run DIR"
-            )
-        _make(chosen, contents)
-        return cls(chosen)
+        refuse_occupied(path)
+        _make(Path(path), contents)
+        return cls(Path(path))
 
     @classmethod
-    def reopen(cls, path: Path, session: Mapping[str, Any], fingerprint: str) -> tuple[RunDirectory, list[str]]:
+    def reopen(
+        cls, path: Path, session: Mapping[str, Any], read_fingerprint: Callable[[], str]
+    ) -> tuple[RunDirectory, list[str]]:
         """Take up a directory.
 
         Args:
             path: of the directory.
             session: what this process is; it is added to the manifest.
-            fingerprint: of the data as they are now.
+            read_fingerprint: of the data as they are now; called once the directory is ours, as it may take long.
 
         Returns:
             The directory, and what has changed since the run began and can change its numbers.
@@ -115,6 +112,11 @@ class RunDirectory(Listener):
         directory = cls(path)
         manifest = read_json(path, "manifest.json")  # again, as nobody else can change it now
         began = manifest["data"]
+        try:
+            fingerprint = read_fingerprint()
+        except BaseException:
+            directory.close()
+            raise
         if fingerprint != began["fingerprint"]:
             directory.close()
             raise InputError(
@@ -166,6 +168,23 @@ class RunDirectory(Listener):
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Append the record."""
         append_line(self.path / METRICS, json.dumps(finite(record)))
+
+
+def refuse_occupied(path: str) -> None:
+    """Refuse a place for a new run where something is already; an empty directory will do.
+
+    Raises:
+        InputError: a run, or something else, is there.
+    """
+    chosen = Path(path)
+    if is_run(chosen):
+        raise InputError(
+            f"the run directory {path!r} exists already, and a run never writes over another; go on with that run by: "
+            f"oche resume {quote(path)}; or give another --run DIR"
+        )
+    if chosen.exists() and not (chosen.is_dir() and not any(chosen.iterdir())):
+        what = "holds something else than a run" if chosen.is_dir() else "is a file"
+        raise InputError(f"{path!r} exists already and {what}; give another --run DIR")
 
 
 def _locked(path: Path) -> FileLock:

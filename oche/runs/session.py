@@ -31,7 +31,7 @@ from oche.listeners.console import PlainLines, progress
 from oche.listeners.tensorboard import TensorBoard
 from oche.plain import described
 from oche.presets import Preset, preset
-from oche.runs.directory import RunDirectory, as_json
+from oche.runs.directory import RunDirectory, as_json, refuse_occupied
 from oche.runs.provenance import this_process
 
 Options = TypeVar("Options", SearchCommand, RunCommand, TrainCommand)
@@ -63,6 +63,8 @@ class Session(Generic[Options]):
         self._start = time.monotonic()
         self._console, self._errors = Console(), Console(stderr=True)
         self._interrupts, self._cost = Interrupts(), Cost()
+        if options.run is not None:
+            refuse_occupied(options.run)  # before the data are read, which may take long
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         self.device = api.resolve_device(options.device)
@@ -105,8 +107,7 @@ class Session(Generic[Options]):
 
     def reopen(self, path: Path) -> None:
         """Take up a run directory."""
-        fingerprint = self.dataset.fingerprint
-        self.directory, changes = RunDirectory.reopen(path, this_process(self.device), fingerprint)
+        self.directory, changes = RunDirectory.reopen(path, this_process(self.device), lambda: self.dataset.fingerprint)
         for change in changes:
             self.warn(f"warning: {change}; the numbers may differ from those of an uninterrupted run")
         self._start -= self.directory.seconds

@@ -104,6 +104,19 @@ def test_progress_suits_the_output(terminal, kind):
     assert "2/2" in shown
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_cuts_the_numbers_and_nothing_else(width):
+    output = io.StringIO()
+    bar = ProgressBar(Console(file=output, force_terminal=True, width=width))
+    bar.start(Job("random 1", 600, 3))
+    bar.epoch({"epoch": 1, "seconds": 1.0, "train_loss": 2.3, "train_accuracy": 0.1, "valid_accuracy": 0.2})
+    bar.finish()
+    last = [line for line in output.getvalue().splitlines() if "epoch 1/600 " in line][-1]
+    assert "random 1 epoch 1/600" in last
+    assert "left loss 2.3" in last
+    assert ("accuracy 10.0/20.0 %" in last) == (width >= 80)
+
+
 def test_an_architecture_file_beside_its_space_keeps_it(run, tmp_path):
     space = oche.space("rdarts-s2", nodes=2)
     architecture = next(space.enumerate())

@@ -109,7 +109,7 @@ def test_the_lock_of_orphans_is_waited_for(tmp_path, monkeypatch):
 def test_going_on_adds_a_session_and_tells_what_has_changed(tmp_path):
     create(tmp_path / "run").close()
     now = SESSION | {"threads": 4, "packages": {"oche": "1", "torch": "3"}}
-    directory, changes = RunDirectory.reopen(tmp_path / "run", now, DATA["fingerprint"])
+    directory, changes = RunDirectory.reopen(tmp_path / "run", now, lambda: DATA["fingerprint"])
     directory.close()
     assert changes == ["threads 1, now 4", "torch 2, now 3"]
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"] == [SESSION, now]
@@ -118,7 +118,7 @@ def test_going_on_adds_a_session_and_tells_what_has_changed(tmp_path):
 def test_other_data_are_refused(tmp_path):
     create(tmp_path / "run").close()
     with pytest.raises(InputError, match=r"are not the 'digits'.*aaaa.*was ffff.*--config"):
-        RunDirectory.reopen(tmp_path / "run", SESSION, "a" * 64)
+        RunDirectory.reopen(tmp_path / "run", SESSION, lambda: "a" * 64)
     assert len(json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]) == 1
 
 
