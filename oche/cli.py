@@ -425,9 +425,10 @@ def _unknown_option(word: str, command: str) -> str:
     """As in a file; the nearest name of the library may be one of another group."""
     from oche.config.file import stranger
 
-    typed = word.removesuffix(".name") if word.removeprefix("--").removesuffix(".name") in NAMED_GROUPS else word
     name = word.removeprefix("--").replace("-", "_")
-    return f"{typed}: {stranger(name, command, option_fields(COMMANDS[command]))}"
+    return stranger(
+        name, command, option_fields(COMMANDS[command]), lambda n: "--" + n.removesuffix(".name").replace("_", "-")
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass
 from pathlib import Path
 from typing import Any
@@ -206,17 +206,24 @@ def _check_format(words: tuple[str, ...] | None) -> None:
     raise InputError(f"format {found!r} cannot be read, only format {FORMAT}; `oche config` prints such a file")
 
 
-def stranger(name: str, command: str, options: Iterable[str]) -> str:
-    """What to say of a dotted name that is no option of this command."""
+def stranger(name: str, command: str, options: Iterable[str], written: Callable[[str], str] = repr) -> str:
+    """What to say of a dotted name that is no option of this command.
+
+    Args:
+        name: of the stranger.
+        command: that does not know it.
+        options: that the command knows.
+        written: how names of options are written where it stands.
+    """
     others = [other for other, kind in COMMANDS.items() if name in option_fields(kind)]
     if others:
         return (
             f"{name} is an option of `oche {'` and `oche '.join(others)}`, not of `oche {command}`; "
-            f"remove it, or give the file to `oche {others[0]}`"
+            f"remove it, or use `oche {others[0]}`"
         )
     near = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"unknown option {name!r}; {hint}`oche config {command}` lists all"
+    hint = f"did you mean {' or '.join(map(written, near))}? " if near else ""
+    return f"unknown option {written(name)}; {hint}`oche config {command}` lists all"
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
