@@ -2,7 +2,7 @@
 
     python benchmarks/nasbench201_parameters.py
 
-The networks are built on the `meta` device, without memory for their weights: some minutes on one core.
+The networks are built on the `meta` device, without memory for their weights: more than ten minutes on one core.
 """
 
 from __future__ import annotations
