@@ -85,6 +85,7 @@ def search_feed(
         train=feeder.shuffled(first, "train", dataset.augment, drop_last=True),
         valid=feeder.shuffled(second, "valid", dataset.augment, drop_last=True),
         evaluation=feeder.plain(second),
+        batch=batch,
     )
 
 
@@ -118,4 +119,5 @@ def training_feed(
         valid=None if second is None else feeder.plain(second),
         test=feeder.plain(dataset.test),
         normalize=feeder.normalize,
+        batch=batch,
     )

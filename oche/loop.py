@@ -47,11 +47,13 @@ class SearchData:
         train: batches for the weights.
         valid: batches for the logits.
         evaluation: batches of the validation half as it is evaluated, without augmentation.
+        batch: images per step; None: a user's own loaders decide.
     """
 
     train: Batches
     valid: Batches
     evaluation: Batches
+    batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

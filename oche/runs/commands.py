@@ -22,7 +22,6 @@ from oche import api
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
 from oche.config.resolve import resolve_protocol, resolve_space
-from oche.data.split import holdout, search_halves
 from oche.errors import InputError, named, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
@@ -61,10 +60,8 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
         Interrupted: it was stopped, and can go on.
     """
     session = Session("run", options, output)
-    space, rules = (
-        resolve_space(session.options.space, session.sizes),
-        resolve_protocol(session.options.train, session.sizes),
-    )
+    space = resolve_space(session.options.space, session.sizes)
+    rules = resolve_protocol(session.options.train, session.sizes)
     _pin_search_batch(session, space, rules.validation)
     _pin_training_batch(session, rules)
     _check_kinds(space, rules, session.dataset.task)
@@ -98,9 +95,8 @@ def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> Non
     session = Session("train", options, output)
     rules = resolve_protocol(session.options.train, session.sizes)
     _pin_training_batch(session, rules)
-    space.network(
-        architecture, session.dataset.task, rules.stack
-    )  # refuses what does not fit before there is a directory
+    # Refuses what does not fit, before there is a directory.
+    space.network(architecture, session.dataset.task, rules.stack)
     rules = resolve_protocol(session.options.train, session.sizes)
     # The directory holds the architecture itself: the file or the run that it came from may change.
     session.options = replace(session.options, architecture=ARCHITECTURE)
@@ -217,24 +213,17 @@ def _pin_search_batch(session: Session[SearchCommand] | Session[RunCommand], spa
     """Refuse a search that could not start; a batch that nobody asked for is no larger than a half of the images."""
     space.kinds(space.supernet_stack, session.dataset.task)
     options, seed = session.options.search, session.options.seed
-    if options.batch is None:
-        half = min(map(len, search_halves(session.dataset, validation, seed)))
-        options = replace(options, batch=min(method(session.options.method).batch, half))
-        session.options = replace(session.options, search=options)
-    assert options.batch is not None
-    search_feed(session.dataset, options.batch, seed, AT_ONCE, validation)
+    asked = options.batch or method(session.options.method).batch
+    feed = search_feed(session.dataset, asked, seed, AT_ONCE, validation, fit=options.batch is None)
+    session.options = replace(session.options, search=replace(options, batch=feed.batch))
 
 
 def _pin_training_batch(session: Session[TrainCommand] | Session[RunCommand], rules: TrainingProtocol) -> None:
     """The same for a training."""
     rules.stack.kinds(session.dataset.task)
     options, seed = session.options.train, session.options.seed
-    if options.batch is None:
-        part, _ = holdout(session.dataset, rules.validation, seed)
-        options = replace(options, batch=min(rules.batch, len(part)))
-        session.options = replace(session.options, train=options)
-    assert options.batch is not None
-    training_feed(session.dataset, replace(rules, batch=options.batch), seed, AT_ONCE)
+    feed = training_feed(session.dataset, rules, seed, AT_ONCE, fit=options.batch is None)
+    session.options = replace(session.options, train=replace(options, batch=feed.batch))
 
 
 def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None:

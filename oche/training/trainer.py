@@ -42,12 +42,14 @@ class TrainingData:
         valid: batches that choose the best epoch; None: the last epoch counts.
         test: batches of the one final evaluation; None: there is none.
         normalize: what the images went through; None for a user's own loaders.
+        batch: images per step; None: a user's own loaders decide.
     """
 
     train: Batches
     valid: Batches | None
     test: Batches | None
     normalize: Normalize | None = None
+    batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
