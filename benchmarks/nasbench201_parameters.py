@@ -14,13 +14,13 @@ import torch
 
 from oche.bench.encoding import SIZE, from_index
 from oche.bench.table import Table
-from oche.spaces.nasbench201 import NasBench201
+from oche.spaces.nasbench201 import nasbench201
 from oche.task import ImageTask
 
 
 def main() -> int:
     """Print how many counts are equal; the status is 1 if one is not."""
-    space, table = NasBench201(), Table.embedded()
+    space, table = nasbench201(), Table.embedded()
     cifar = ImageTask(channels=3, height=32, width=32, classes=10)
     begin, different = time.monotonic(), []
     with torch.device("meta"):

@@ -13,8 +13,9 @@ from oche.errors import InputError, named
 from oche.spaces import rdarts
 from oche.spaces.cell_space import CellSpace, edge_key
 from oche.spaces.darts import darts
-from oche.spaces.nasbench201 import NasBench201
+from oche.spaces.nasbench201 import nasbench201
 from oche.spaces.space import Space
+from oche.spaces.staged_space import StagedSpace
 
 SPACES: dict[str, Callable[..., Space]] = {
     "darts": darts,
@@ -22,10 +23,10 @@ SPACES: dict[str, Callable[..., Space]] = {
     "rdarts-s2": rdarts.s2,
     "rdarts-s3": rdarts.s3,
     "rdarts-s4": rdarts.s4,
-    "nasbench201": NasBench201,
+    "nasbench201": nasbench201,
 }
 
-TYPES: dict[str, type[CellSpace] | type[NasBench201]] = {t.__name__: t for t in (CellSpace, NasBench201)}
+TYPES: dict[str, type[CellSpace] | type[StagedSpace]] = {t.__name__: t for t in (CellSpace, StagedSpace)}
 """The types of spaces that files name."""
 
 

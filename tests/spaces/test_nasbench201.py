@@ -14,12 +14,13 @@ from oche.nn.operations import NormForm
 from oche.nn.staged import ResidualBlock
 from oche.nn.supernet import logits, one_hot
 from oche.spaces.drawing import draw
-from oche.spaces.nasbench201 import BARE_SUPERNET, NasBench201
+from oche.spaces.nasbench201 import nasbench201
 from oche.spaces.registry import space_from_json
+from oche.spaces.staged_space import BARE_SUPERNET
 from oche.task import ImageTask
 
 CIFAR = ImageTask(channels=3, height=32, width=32, classes=10)
-SPACE = NasBench201()
+SPACE = nasbench201()
 
 
 def test_the_space_is_that_of_the_benchmark():
