@@ -28,7 +28,7 @@ from oche.nn.choice import decisions
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
-from oche.presets import default_preset
+from oche.presets import at_preset, default_preset
 from oche.presets import preset as named_preset
 from oche.probe.verdict import Verdict
 from oche.randomness import derive, frozen
@@ -86,6 +86,7 @@ def search(
     logit_lr: float | None = None,
     preset: str | None = None,
     validation: float | None = None,
+    split: int | None = None,
     time_limit: float | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -111,6 +112,7 @@ def search(
         preset: `tiny`, `small` or `paper`; None: `tiny` on a CPU, `small` elsewhere.
         validation: with `data`, the share of the training images that a later training holds out to choose its best
             epoch, and that the search therefore leaves alone; None: that of the preset's training protocol.
+        split: with `data`, decides which images that share is; None: `seed`.
         time_limit: seconds after which the search ends with its current selection.
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
@@ -130,7 +132,10 @@ def search(
         _either(train, valid)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
         held_out = named_protocol(sizes.protocol).validation if validation is None else validation
-        source, task = search_feed(dataset, images, seed, device, held_out, fit=batch is None), dataset.task
+        source, task = (
+            search_feed(dataset, images, seed, device, held_out, fit=batch is None, split=split),
+            dataset.task,
+        )
     elif train is not None and valid is not None:
         if train is valid:
             raise InputError(
@@ -159,7 +164,7 @@ def search(
         deadline=deadline,
         listeners=listeners,
         keeper=_keeper(checkpoints, "search"),
-        about=_about(checkpoints, dataset, batch=images, validation=validation, space=described(searched)),
+        about=_about(checkpoints, dataset, batch=images, validation=validation, split=split, space=described(searched)),
     )
     return SearchResult(
         architecture=found.architecture,
@@ -185,6 +190,7 @@ def train(
     metrics: Metrics | None = None,
     epochs: int | None = None,
     fit_batch: bool | None = None,
+    split: int | None = None,
     time_limit: float | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -208,6 +214,7 @@ def train(
         epochs: of the training; None: the protocol's.
         fit_batch: whether a batch larger than the training part shrinks to it, or is refused; None: it shrinks if the
             protocol was given by name.
+        split: with `data`, decides which images the validation part is; None: `seed`.
         time_limit: seconds after which training ends; the rate has come down by then.
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
@@ -239,9 +246,8 @@ def train(
             space = space or named_space(model.space)
             with frozen(derive(seed, "network"), device):
                 model = space.network(model, dataset.task, stack or rules.stack, auxiliary=rules.auxiliary > 0)
-        source = training_feed(
-            dataset, rules, seed, device, fit=isinstance(protocol, str) if fit_batch is None else fit_batch
-        )
+        fit = isinstance(protocol, str) if fit_batch is None else fit_batch
+        source = training_feed(dataset, rules, seed, device, fit=fit, split=split)
         train_loss = loss or rules.loss(dataset.train.labels, device)
     elif train is not None:
         if isinstance(model, Architecture):
@@ -274,7 +280,7 @@ def train(
         deadline=deadline,
         listeners=listeners,
         keeper=_keeper(checkpoints, job),
-        about=_about(checkpoints, dataset, architecture=described(architecture)),
+        about=_about(checkpoints, dataset, split=split, architecture=described(architecture)),
         job=job,
     )
 
@@ -303,8 +309,7 @@ def _supernet(
         own = ModuleSpace(space)
         return own, own.supernet()
     if isinstance(space, str):
-        space = named_space(space)
-        space = space.replace(supernet_stack=stack or space.supernet_stack)
+        space = at_preset(named_space(space), stack)
     if task is None:
         raise InputError(
             "a cell space needs to know the images it is for; give data=..., "

@@ -26,7 +26,7 @@ from torch.nn.parameter import is_lazy
 
 from oche.errors import InputError
 from oche.files import remove_temporary, write_whole, writing
-from oche.interrupt import Interrupted, Interrupts
+from oche.interrupt import Interrupted, Stop
 
 FORMAT = 1
 
@@ -159,7 +159,7 @@ class Checkpoints:
         *,
         every: float = 60.0,
         budget: int = 0,
-        interrupts: Interrupts | None = None,
+        interrupts: Stop | None = None,
         warn: Callable[[str], None] = print,
         cost: Cost | None = None,
     ) -> None:

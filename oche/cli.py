@@ -16,6 +16,7 @@ from oche.config.options import (
     COMMANDS,
     NAMED_GROUPS,
     Baseline,
+    BuildCommand,
     CommonOptions,
     Duration,
     FileOptions,
@@ -214,6 +215,37 @@ def data(*, output: Output = OutputOptions()) -> None:
     list_data(output)
 
 
+def bench_build(
+    directory: Path,
+    /,
+    options: Annotated[BuildCommand, Parameter(name="*", negative=())] = BuildCommand(),
+    *,
+    output: Output = OutputOptions(),
+) -> None:
+    """Train every architecture of a small space, and write the table; called again, it goes on.
+
+    Args:
+        directory: of the table.
+        options: what to train, and where.
+        output: what to print.
+    """
+    from oche.bench import commands
+
+    commands.build(directory, options, output)
+
+
+def bench_show(table: str = "bench125", /, *, output: Output = OutputOptions()) -> None:
+    """Show what a table holds, and whether its seeds agree.
+
+    Args:
+        table: bench125, or a directory made by oche bench build.
+        output: what to print.
+    """
+    from oche.bench import commands
+
+    commands.show(table, output)
+
+
 def config(command: Literal["run", "search", "train"] = "run", /) -> None:
     """Print a configuration file with every option, its help and its default, to be changed and given as --config.
 
@@ -368,6 +400,10 @@ def _app(sources: Sources | None = None) -> App:
         default_parameter=Parameter(negative_iterable=(), converter=_strict),
         config=sources,
     )
+    bench = App(name="bench", help="Tables of whole spaces: make one, look at one.", sort_key=len(REGISTERED))
+    bench.command(bench_build, name="build")
+    bench.command(bench_show, name="show")
+    app.command(bench)
     for name, command in REGISTERED.items():
         app.command(command, name=name, sort_key=list(REGISTERED).index(name))  # as a user meets them
     return app

@@ -62,7 +62,14 @@ class _Feeder:
 
 
 def search_feed(
-    dataset: Dataset, batch: int, seed: int, device: torch.device, validation: float, *, fit: bool = False
+    dataset: Dataset,
+    batch: int,
+    seed: int,
+    device: torch.device,
+    validation: float,
+    *,
+    fit: bool = False,
+    split: int | None = None,
 ) -> SearchData:
     """Batches of the two halves of a search.
 
@@ -73,11 +80,12 @@ def search_feed(
         device: where the batches go.
         validation: the share of the training images that the training after the search holds out.
         fit: make the batch no larger than a half, for a batch that nobody asked for.
+        split: decides the part that is held out; None: `seed`.
 
     Raises:
         InputError: a class would be missing from a half, or the batch is larger than a half.
     """
-    first, second = search_halves(dataset, validation, seed)
+    first, second = search_halves(dataset, validation, seed, split)
     if fit:
         batch = min(batch, len(first), len(second))
     feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
@@ -90,21 +98,28 @@ def search_feed(
 
 
 def training_feed(
-    dataset: Dataset, protocol: TrainingProtocol, seed: int, device: torch.device, *, fit: bool = False
+    dataset: Dataset,
+    protocol: TrainingProtocol,
+    seed: int,
+    device: torch.device,
+    *,
+    fit: bool = False,
+    split: int | None = None,
 ) -> TrainingData:
     """Batches of the training, validation and test parts, as the protocol says.
 
     Args:
         dataset: the images.
         protocol: batch, validation share and Cutout.
-        seed: decides the validation part, the order and the augmentation.
+        seed: decides the order and the augmentation.
         device: where the batches go.
         fit: make the batch no larger than the training part, for a batch that nobody asked for.
+        split: decides the validation part; None: `seed`.
 
     Raises:
         InputError: a class would be missing from a part, or the batch is larger than the training part.
     """
-    first, second = holdout(dataset, protocol.validation, seed)
+    first, second = holdout(dataset, protocol.validation, seed if split is None else split)
     batch = min(protocol.batch, len(first)) if fit else protocol.batch
     feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
     return TrainingData(

@@ -8,9 +8,18 @@ import sys
 import threading
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 STOPPING = "oche: stopping after this step; once more stops at once"
+
+
+class Stop(Protocol):
+    """Whoever knows whether a job should stop."""
+
+    @property
+    def received(self) -> int | None:
+        """The number of the signal that asked for it; None: go on."""
+        ...
 
 
 class Interrupted(Exception):

@@ -8,6 +8,7 @@ import torch
 
 from oche.errors import named
 from oche.nn.network import Stack
+from oche.spaces.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +45,11 @@ def preset(name: str) -> Preset:
 def default_preset(device: torch.device) -> str:
     """`tiny` on a CPU and `small` on an accelerator; `paper`, which takes days there, is for those who ask for it."""
     return "tiny" if device.type == "cpu" else "small"
+
+
+def at_preset(space: Space, stack: Stack | None) -> Space:
+    """The space with a preset's size of its supernet, which makes it smaller and never larger."""
+    own = space.supernet_stack
+    if stack is None or (own.cells <= stack.cells and own.channels <= stack.channels):
+        return space
+    return space.replace(supernet_stack=stack)

@@ -3,16 +3,14 @@
 Opening it is one explicit call, `Truth.embedded()` or `Truth.read(path)`. Whoever compares methods makes it after
 the searches; nothing that a search gets refers to it (see `oche.bench.table`).
 
-Collapse is defined by the truth: the architecture's accuracy lies below the lower quartile of random architectures
-of the same space. Here all architectures are known, and random ones are uniform over them, so the quartiles are
-those of the whole space, not of a sample.
+Here all architectures are known, and random ones are uniform over them, so the quartiles by which collapse is defined
+(`oche.bench.ranking`) are those of the whole space, not of a sample.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +19,7 @@ from oche.bench.columns import TEST_COLUMNS, TRIALS, Columns, accuracy_column, f
 from oche.bench.csv_file import read_csv
 from oche.bench.embedded import embedded_columns
 from oche.bench.encoding import Query, index
-
-
-class Quartiles(NamedTuple):
-    """Test accuracies, in percent, below which lie a quarter, a half and three quarters of the architectures."""
-
-    lower: float
-    median: float
-    upper: float
+from oche.bench.ranking import Quartiles, Ranking
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +70,16 @@ class Truth:
 
     def rank(self, query: Query, data: str, *, epochs: int = 200) -> int:
         """1 for the best architecture: one more than the number of strictly better ones."""
-        return 1 + int(
-            np.count_nonzero(self.accuracies(data, epochs=epochs) > self.accuracy(query, data, epochs=epochs))
-        )
+        return self.ranking(data, epochs=epochs).rank(self.accuracy(query, data, epochs=epochs))
 
     def quartiles(self, data: str, *, epochs: int = 200) -> Quartiles:
         """The quartiles of the test accuracy over all architectures, linearly interpolated."""
-        return Quartiles(*np.quantile(self.accuracies(data, epochs=epochs), (0.25, 0.5, 0.75)).tolist())
+        return self.ranking(data, epochs=epochs).quartiles
 
     def collapsed(self, query: Query, data: str, *, epochs: int = 200) -> bool:
         """Whether the accuracy lies below the lower quartile."""
-        return self.accuracy(query, data, epochs=epochs) < self.quartiles(data, epochs=epochs).lower
+        return self.ranking(data, epochs=epochs).collapsed(self.accuracy(query, data, epochs=epochs))
+
+    def ranking(self, data: str, *, epochs: int = 200) -> Ranking:
+        """The accuracies of all architectures, to rank one among them."""
+        return Ranking(self.accuracies(data, epochs=epochs))

@@ -287,6 +287,53 @@ class TrainCommand(CommonOptions, ArchitectureArgument):
     train: TrainOptions = field(default_factory=TrainOptions)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CampaignOptions:
+    """Where the cells of a campaign are computed."""
+
+    workers: int | None = field(
+        default=None, metadata={"help": "cells at a time, each in a process (default: CPU cores / --threads)"}
+    )
+    threads: int = field(default=1, metadata={"help": "CPU threads of each cell; the same in the whole campaign"})
+    executor: Literal["local", "ray"] = field(
+        default="local", metadata={"help": "local processes, or a Ray cluster (needs pip install 'oche[ray]')"}
+    )
+    device: str | None = field(
+        default=None, metadata={"help": "cpu, cuda, cuda:1, ... (default: cuda where there is one)"}
+    )
+    retry_failed: bool = field(default=False, metadata={"help": "compute cells again that have failed"})
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"a campaign needs {name} >= 1, but got --{name} {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpace(SpaceOptions):
+    """The space of a table."""
+
+    name: str = field(default="bench125", metadata={"help": "space to train whole; --space is short for it"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableTraining(TrainOptions):
+    """How the networks of a table are trained."""
+
+    name: str | None = field(default="bench125", metadata={"help": "training protocol; --train is short for it"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildCommand(CampaignOptions):
+    """`oche bench build`: a table of a whole space."""
+
+    seeds: int = field(default=3, metadata={"help": "trainings of each architecture"})
+    data: NamedData = field(default_factory=NamedData)
+    space: TableSpace = field(default_factory=TableSpace)
+    train: TableTraining = field(default_factory=TableTraining)
+
+
 COMMANDS: dict[str, type[CommonOptions]] = {"run": RunCommand, "search": SearchCommand, "train": TrainCommand}
 """The commands that a configuration file can be for, and their options."""
 

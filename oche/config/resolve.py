@@ -20,7 +20,7 @@ from oche.config.options import (
 from oche.methods import method
 from oche.nn.network import Stack
 from oche.optim import SGD, AdamW, OptimizerSettings
-from oche.presets import Preset, default_preset, preset
+from oche.presets import Preset, at_preset, default_preset, preset
 from oche.schedule import Cosine
 from oche.spaces.cell_space import CellSpace
 from oche.spaces.registry import space, takes_nodes
@@ -95,7 +95,8 @@ def resolve_space(options: SpaceOptions, sizes: Preset) -> Space:
         InputError: an unknown name, or a size that cannot be.
     """
     named = space(options.name, nodes=options.nodes)
-    return named.replace(supernet_stack=_resize(sizes.supernet or named.supernet_stack, options))
+    fitted = at_preset(named, sizes.supernet)
+    return fitted.replace(supernet_stack=_resize(fitted.supernet_stack, options))
 
 
 def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
@@ -122,8 +123,8 @@ def _resize(stack: Stack, options: SpaceOptions | TrainOptions) -> Stack:
 
 def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Filled:
     chosen = resolve_space(options, sizes)
-    own = f"space {options.name}"
-    source = own if sizes.supernet is None else f"preset {preset_name}"
+    own, named = f"space {options.name}", space(options.name)
+    source = own if at_preset(named, sizes.supernet) == named else f"preset {preset_name}"
     filled: Filled = {
         "space.cells": (chosen.supernet_stack.cells, source),
         "space.channels": (chosen.supernet_stack.channels, source),

@@ -96,7 +96,7 @@ def holdout(dataset: Dataset, fraction: float, seed: int) -> tuple[Part, Part | 
     return dataset.train.subset(kept), dataset.train.subset(held)
 
 
-def search_halves(dataset: Dataset, validation: float, seed: int) -> tuple[Part, Part]:
+def search_halves(dataset: Dataset, validation: float, seed: int, split: int | None = None) -> tuple[Part, Part]:
     """The two halves of a search: images that train the weights, and images that move the logits.
 
     They share no image with each other, with the part that `holdout` cuts off, or with the test part.
@@ -105,10 +105,11 @@ def search_halves(dataset: Dataset, validation: float, seed: int) -> tuple[Part,
         dataset: the images.
         validation: the share that the training after the search holds out.
         seed: the same seed gives the same halves.
+        split: decides the part that is held out; None: `seed`.
 
     Raises:
         InputError: a class would be missing from a half.
     """
-    rest, _ = holdout(dataset, validation, seed)
+    rest, _ = holdout(dataset, validation, seed if split is None else split)
     first, second = stratified(rest.labels, (0.5, 0.5), derive(seed, "halves"), dataset.classes)
     return rest.subset(first), rest.subset(second)

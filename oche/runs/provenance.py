@@ -28,13 +28,20 @@ def this_process(device: torch.device) -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "command_line": sys.argv,
+        "threads": torch.get_num_threads(),
+        **this_machine(device),
+        "git": git_state(Path.cwd()),
+    }
+
+
+def this_machine(device: torch.device) -> dict[str, Any]:
+    """What can change the numbers of a job; nothing that belongs to one process or place."""
+    return {
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
-        "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {"oche": __version__} | {name: version(name) for name in PACKAGES},
-        "git": git_state(Path.cwd()),
     }
 
 

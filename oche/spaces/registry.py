@@ -11,6 +11,7 @@ from importlib.resources import files
 from oche.architecture import Architecture
 from oche.errors import InputError, named
 from oche.spaces import rdarts
+from oche.spaces.bench125 import bench125
 from oche.spaces.cell_space import CellSpace, edge_key
 from oche.spaces.darts import darts
 from oche.spaces.nasbench201 import nasbench201
@@ -24,6 +25,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "rdarts-s3": rdarts.s3,
     "rdarts-s4": rdarts.s4,
     "nasbench201": nasbench201,
+    "bench125": bench125,
 }
 
 TYPES: dict[str, type[CellSpace] | type[StagedSpace]] = {t.__name__: t for t in (CellSpace, StagedSpace)}

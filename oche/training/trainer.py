@@ -59,7 +59,7 @@ class Trained:
     Attributes:
         model: the network, in evaluation mode.
         records: one record of plain values per epoch.
-        best_epoch: the epoch (from 1) whose weights the model has.
+        best_epoch: the epoch (from 1) whose weights the model has: the best one, or the last if the protocol says so.
         validation: loss and metrics on the validation part at that epoch; empty without such a part.
         test: loss and metrics of the one final evaluation; empty if there was no test part.
         parameters: number of weights, without an auxiliary head.
@@ -108,13 +108,15 @@ class _Training:
         steps: taken in all.
         meter: sums over the steps of this epoch.
         records: one per epoch done.
-        best: the best epoch so far; None before the first.
+        best: the epoch that counts so far, the best or the last one; None before the first.
         stopped: why the training ends before its last epoch.
         over: whether no step is left to take.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, meter: Meter, deadline: Deadline) -> None:
-        self._model, self._optimizer, self._deadline = model, optimizer, deadline
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, meter: Meter, deadline: Deadline, keep_best: bool
+    ) -> None:
+        self._model, self._optimizer, self._deadline, self._keep_best = model, optimizer, deadline, keep_best
         self.epoch = self.step = self.steps = 0
         self.meter = meter
         self.records: list[Mapping[str, Any]] = []
@@ -158,7 +160,7 @@ class _Training:
         self.records.append(record)
         self.epoch, self.step = self.epoch + 1, 0
         self.meter.clear()
-        if self.best is None or self.best.worse_than(scores, metrics):
+        if self.best is None or not self._keep_best or self.best.worse_than(scores, metrics):
             self.best = _Best(self.epoch, scores, {k: v.clone() for k, v in self._model.state_dict().items()})
 
 
@@ -211,7 +213,7 @@ def run_training(
     drop_path = Linear(0.0, protocol.drop_path)
     if not model.training:
         model.train()
-    run = _Training(model, optimizer, Meter(metrics), deadline)
+    run = _Training(model, optimizer, Meter(metrics), deadline, protocol.keep_best)
     plan = {"structure": structure(model), "epochs": epochs, "steps": len(train), "seed": seed}
     plan |= {"loss": described(train_loss), "metrics": list(metrics), "protocol": described(protocol), **(about or {})}
     keeper.begin(run, plan)
