@@ -18,13 +18,17 @@ from oche.config.options import (
     Baseline,
     BuildCommand,
     CommonOptions,
+    CompareCommand,
     Duration,
     FileOptions,
+    Names,
     OutputOptions,
     PlannedEpochs,
+    ReportOptions,
     ResumeOptions,
     RunCommand,
     SearchCommand,
+    Seeds,
     Size,
     TrainCommand,
     option_fields,
@@ -36,7 +40,7 @@ from oche.version import __version__
 
 # Values written as one word (`2h`, `random:3`): their class parses them. It is told from here, so that the option
 # modules stay free of the command-line library.
-for _word in (Duration, Baseline, Size):
+for _word in (Duration, Baseline, Size, Names, Seeds):
     Parameter(n_tokens=1, accepts_keys=False, converter=lambda kind, tokens: kind.parse(tokens[0].value))(_word)
 
 WHOLE = (int, int | None, tuple[int, int] | None)
@@ -215,6 +219,27 @@ def data(*, output: Output = OutputOptions()) -> None:
     list_data(output)
 
 
+def compare(
+    results: Path,
+    /,
+    options: Annotated[CompareCommand, Parameter(name="*", negative=())] = CompareCommand(),
+    report: Annotated[ReportOptions, Parameter(name="*")] = ReportOptions(),
+    *,
+    output: Output = OutputOptions(),
+) -> None:
+    """Compare methods: every one on every space and data set with every seed, in parallel; called again, it goes on.
+
+    Args:
+        results: the results file; it grows cell by cell, and alone suffices to go on or to report.
+        options: what to compare, and where.
+        report: files to write.
+        output: what to print.
+    """
+    from oche.compare import commands
+
+    commands.compare(results, options, report, output)
+
+
 def bench_build(
     directory: Path,
     /,
@@ -271,6 +296,7 @@ REGISTERED: dict[str, Callable[..., None]] = {
     "search": search,
     "train": train,
     "resume": resume,
+    "compare": compare,
     "select": select,
     "show": show,
     "list": list_,

@@ -93,3 +93,8 @@ Outcome: TypeAlias = Done | Failed | Stopped
 def cell_name(cell: Cell) -> str:
     """`darts, nasbench201, cifar10, seed 0`."""
     return ", ".join(f"{key} {value}" if isinstance(value, int) else value for key, value in cell.items())
+
+
+def cell_slug(cell: Cell) -> str:
+    """`darts-nasbench201-cifar10-0`, for names of files."""
+    return "-".join(map(str, cell.values()))

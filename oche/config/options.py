@@ -118,6 +118,70 @@ class Baseline:
         return f"random:{self.count}"
 
 
+@dataclass(frozen=True)
+class Names:
+    """Names in a list.
+
+    Attributes:
+        all: at least one, none twice.
+    """
+
+    all: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Names:
+        """Read `darts,random`.
+
+        Raises:
+            InputError: a name is empty or given twice.
+        """
+        names = tuple(name.strip() for name in text.split(","))
+        if not all(names):
+            raise InputError(f"names are separated by single commas, such as darts,random, but got {text!r}")
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise InputError(f"{twice[0]!r} is given twice in {text!r}; leave one out")
+        return cls(names)
+
+    def __str__(self) -> str:
+        return ",".join(self.all)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Seeds in a list.
+
+    Attributes:
+        all: at least one, none twice, each 0 or more.
+    """
+
+    all: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Seeds:
+        """Read `4`, which means 0 to 3, or a list such as `0,3,7`; a list of one is written `5,`.
+
+        Raises:
+            InputError: the text has another form, or a seed is given twice.
+        """
+        words = [word.strip() for word in text.split(",")]
+        listed = words[:-1] if len(words) > 1 and not words[-1] else words
+        if not all(re.fullmatch(r"\d+", word, re.ASCII) for word in listed):
+            raise InputError(f"seeds are a number of them, such as 4, or a list, such as 0,3,7, but got {text!r}")
+        numbers = tuple(map(int, listed))
+        if len(words) == 1:
+            if numbers[0] < 1:
+                raise InputError("at least one seed is needed, but got 0; --seeds 4 means the seeds 0 to 3")
+            return cls(tuple(range(numbers[0])))
+        twice = [number for number in numbers if numbers.count(number) > 1]
+        if twice:
+            raise InputError(f"seed {twice[0]} is given twice in {text!r}; leave one out")
+        return cls(numbers)
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.all)) + ("," if len(self.all) == 1 else "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataName:
     """Which data set. A class of its own, so that help and files begin with the name."""
@@ -332,6 +396,82 @@ class BuildCommand(CampaignOptions):
     data: NamedData = field(default_factory=NamedData)
     space: TableSpace = field(default_factory=TableSpace)
     train: TableTraining = field(default_factory=TableTraining)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedData(DataOptions):
+    """The data sets of a comparison, and how to find, cut and change them."""
+
+    name: Names | None = field(
+        default=None, metadata={"help": "data sets, such as digits,images.npz; --data is short for it"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedSpaces:
+    """The spaces of a comparison, and the size of their supernets."""
+
+    name: Names | None = field(
+        default=None, metadata={"help": "spaces, such as nasbench201,bench125; --space is short for it"}
+    )
+    cells: int | None = field(default=None, metadata={"help": "cells of the supernet (default: by preset)"})
+    channels: int | None = field(default=None, metadata={"help": "channels of the supernet (default: by preset)"})
+    reductions: int | None = field(default=None, metadata={"help": "reductions of the supernet (default: by space)"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareCommand(CampaignOptions):
+    """`oche compare`: methods x spaces x data x seeds. What is None is as in the results file, or a default."""
+
+    methods: Names | None = field(
+        default=None,
+        metadata={"help": "methods, such as darts,darts-2nd,random (see: oche methods); random is random search"},
+    )
+    seeds: Seeds | None = field(default=None, metadata={"help": "4 means the seeds 0 to 3; 0,3,7 is a list"})
+    data: ComparedData = field(default_factory=ComparedData)
+    space: ComparedSpaces = field(default_factory=ComparedSpaces)
+    search: SearchOptions = field(default_factory=SearchOptions)
+    preset: Literal["tiny", "small", "paper"] | None = field(
+        default=None, metadata={"help": "sizes of supernets and trainings (default: tiny)"}
+    )
+    random_epochs: int | None = field(
+        default=None, metadata={"help": "epochs of each architecture in a random search (default: --search.epochs)"}
+    )
+    references: int | None = field(
+        default=None,
+        metadata={"help": "random architectures trained to tell collapse, in spaces without a table (default: 8)"},
+    )
+    truth: str | None = field(
+        default=None, metadata={"help": "what a table calls the data, where they are a file: cifar10, digits, ..."}
+    )
+    table: Path | None = field(
+        default=None,
+        metadata={"help": "a table of yours: a CSV file like NAS-Bench-201's, or a directory of oche bench build"},
+    )
+    keep_supernets: bool = field(
+        default=False, metadata={"help": "keep the last checkpoint of every search beside the results"}
+    )
+    baseline: str | None = field(
+        default=None, metadata={"help": "the method to compare with (default: random, or the first)"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("random_epochs", "references"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} must be at least 1, but got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Files that a comparison is written to."""
+
+    csv: Path | None = field(default=None, metadata={"help": "write one line per cell to this CSV file"})
+    markdown: Path | None = field(default=None, metadata={"help": "write the tables to this Markdown file"})
+    figure: Path | None = field(
+        default=None, metadata={"help": "draw accuracies along the searches to this file (.png, .svg or .pdf)"}
+    )
 
 
 COMMANDS: dict[str, type[CommonOptions]] = {"run": RunCommand, "search": SearchCommand, "train": TrainCommand}

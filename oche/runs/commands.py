@@ -31,6 +31,7 @@ from oche.randomness import derive
 from oche.runs.network import save_network
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
+from oche.select.recorded import select_recorded
 from oche.select.registry import SELECTIONS
 from oche.spaces.drawing import draw
 from oche.spaces.registry import known_architectures
@@ -169,9 +170,8 @@ def select(
         )
     of_run = method(record.options["method"])
     rule = of_run.selection if selection is None else named("selection", selection, SELECTIONS)
-    table = {key: torch.tensor(row) for key, row in by_epoch[chosen]["logits"].items()}
     space = read_space(path)
-    architecture = rule.select(space.domain.restrict(table.keys()), table, of_run.relaxation)
+    architecture = select_recorded(space.domain, by_epoch[chosen]["logits"], rule, of_run.relaxation)
     if save is not None:
         write_whole(save, (architecture.to_json() + "\n").encode())
     if output.json:

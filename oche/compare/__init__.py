@@ -1,0 +1,1 @@
+"""Compare methods fairly: the same data, sizes and seeds, scored by the truth, with every single result shown."""
