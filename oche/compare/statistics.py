@@ -86,6 +86,7 @@ class Row:
         same_cost_count: architectures that it afforded, mean over the seeds.
         seconds: of a search, mean.
         ratio: the paper's steps per step made here; None for random search.
+        logit_rate: at the start of the search, mean; None for random search.
         entropy: IES at the end per seed, in nats.
         travel: mean distance that a logit moved, per seed.
     """
@@ -101,6 +102,7 @@ class Row:
     same_cost_count: float | None
     seconds: float
     ratio: float | None
+    logit_rate: float | None
     entropy: tuple[float, ...]
     travel: tuple[float, ...]
 
@@ -133,6 +135,7 @@ def rows(comparison: Comparison, arena: Arena, ledger: Ledger, baseline: str) ->
                 same_cost_count=_count(same_cost),
                 seconds=mean(entry["seconds"] for entry in entries.values()),
                 ratio=mean(e["paper_steps"] / e["steps"] for e in entries.values()) if name != RANDOM else None,
+                logit_rate=mean(e["logit_rate"] for e in entries.values()) if name != RANDOM else None,
                 entropy=tuple(entry["entropy"][-1] for entry in entries.values() if "entropy" in entry),
                 travel=tuple(entry["travel"] for entry in entries.values() if "travel" in entry),
             )

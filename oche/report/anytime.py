@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from oche.campaign.ledger import Ledger
 from oche.compare.plan import Arena, Comparison
@@ -17,6 +18,9 @@ from oche.files import writing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's, which people with any kind of colour vision tell apart."""
+
+MARGIN = 1.0
+"""Percentage points around the curves."""
 
 PANELS = ("test accuracy of the selection, %", "supernet validation accuracy, %", "IES, share of the start")
 
@@ -54,16 +58,20 @@ def _draw_arena(axes: Sequence[Any], arena: Arena, comparison: Comparison, ledge
         axes[0].axhspan(ranking.accuracies.min(), lower, color="0.5", alpha=0.12, lw=0, label="collapsed")
         axes[0].axhline(median, color="0.5", lw=0.8, ls="--", label="median architecture")
         axes[0].axhline(ranking.accuracies.max(), color="0.5", lw=0.8, ls=":", label="best architecture")
-        # Most of a space lies between its lower quartile and its best; the worst architectures are far below.
+        # The worst architectures of a space may be far below everything that is of interest.
         shown = [y for line in axes[0].get_lines() for y in line.get_ydata()]
-        axes[0].set_ylim(min(*shown, lower) - 2, ranking.accuracies.max() + 1)
+        axes[0].set_ylim(min(*shown, lower) - MARGIN, ranking.accuracies.max() + MARGIN)
     for axis, title in zip(axes, PANELS, strict=True):
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("epoch of the search")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"{space.name} on {arena.setting.data.name}")
-    axes[0].legend(fontsize=8, loc="best")
+    for axis in axes:
+        if axis.get_legend_handles_labels()[0]:  # without a table the first panel is empty
+            axis.legend(fontsize=8, loc="best")
+            break
 
 
 def _draw_curves(axis: Any, curves: Sequence[Sequence[float]], first: int, name: str, colour: str) -> None:

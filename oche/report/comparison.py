@@ -26,7 +26,7 @@ ACCURACY_COLUMNS = (
     "random, same seconds",
     "random, same table cost",
 )
-COST_COLUMNS = ("method", "search", "steps", "logits moved", "IES at the end")
+COST_COLUMNS = ("method", "search", "steps", "rate of the logits", "logits moved", "IES at the end")
 
 CSV_COLUMNS = (
     "method",
@@ -132,9 +132,14 @@ def _accuracy_cells(row: Row) -> list[str]:
 
 
 def _cost_cells(row: Row) -> list[str]:
-    ratio = NONE if row.ratio is None else f"1 of the paper's {row.ratio:.3g}"
-    moved = ", ".join(f"{value:.2f}" for value in row.travel) or NONE
-    return [row.method, duration_text(row.seconds), ratio, moved, ", ".join(map(DECIMALS, row.entropy)) or NONE]
+    return [
+        row.method,
+        duration_text(row.seconds),
+        NONE if row.ratio is None else f"1/{row.ratio:.3g} of the paper's",
+        NONE if row.logit_rate is None else f"{row.logit_rate:.2g}",
+        ", ".join(map(DECIMALS, row.travel)) or NONE,
+        ", ".join(map(DECIMALS, row.entropy)) or NONE,
+    ]
 
 
 def _mean(sample: Sample) -> str:
