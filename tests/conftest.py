@@ -1,13 +1,21 @@
 """One thread per test process, so that several processes (and machines with few cores) do not fight."""
 
+import csv
+import io
 import os
+from pathlib import Path
 
 # Before torch is imported, and inherited by every process that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
+import numpy as np
 import pytest
 import torch
+
+from oche.bench import columns
+from oche.bench.embedded import embedded_columns
+from oche.bench.encoding import SIZE, string_of_index
 
 torch.set_num_threads(1)
 
@@ -16,3 +24,40 @@ torch.set_num_threads(1)
 def _seed() -> None:
     """Every test starts from the same random state, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def sample() -> list[dict[str, str]]:
+    """Rows copied from the table that was embedded: the bests, all-skip, first, last, some at random."""
+    with (Path(__file__).parent / "bench" / "nasbench201_sample.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def header(sample: list[dict[str, str]]) -> list[str]:
+    return list(sample[0])
+
+
+@pytest.fixture(scope="session")
+def lines(header: list[str]) -> list[str]:
+    """The embedded table written back as CSV, so that readers are tested without the file it came from.
+
+    The header comes first; row `i` is line `i + 2` of a file.
+    """
+    values = dict(embedded_columns("valid.npy")) | dict(embedded_columns("test.npy"))
+
+    def cell(name: str, i: int) -> str:
+        if name == columns.INDEX:
+            return str(i)
+        if name == columns.STRING:
+            return string_of_index(i)
+        value = values[name][i]
+        if np.isnan(value):
+            return ""
+        return str(int(value)) if name == columns.PARAMETERS else f"{value:.4f}"
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([cell(name, i) for name in header] for i in range(SIZE))
+    return out.getvalue().splitlines()

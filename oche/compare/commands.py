@@ -102,7 +102,8 @@ class _Watcher:
             if self._keep_supernets and (work / name).is_dir():
                 kept = self._results.with_name(f"{self._results.name}.supernets")
                 kept.mkdir(exist_ok=True)
-                os.replace(max((work / name).glob("*.pt")), kept / f"{name}.pt")
+                newest = max((work / name).glob("*.pt"))
+                os.replace(newest, kept / f"{name}-{newest.name}")  # whose end is a digest of the content
             shutil.rmtree(work / name, ignore_errors=True)
             (work / f"{name}.jsonl").unlink(missing_ok=True)
             if work.is_dir() and not any(work.iterdir()):

@@ -135,6 +135,8 @@ class Comparison:
                 rules = protocol(sizes.protocol)
                 if not space.has_auxiliary:
                     rules = replace(rules, auxiliary=0.0)
+                if known is None:
+                    space.check_kinds(rules.stack, images.read().task)
                 epochs = config["search.epochs"] or sizes.epochs or max(m.epochs for m in searches)
                 setting = Setting(
                     space=space,

@@ -233,9 +233,9 @@ class RandomSearch:
                 keeper=_OnlyStops(workplace.stop),
                 job=RANDOM,
             )
-            if trained.stopped is not None:
-                break
             accuracy, seconds = 100 * trained.records[-1]["valid_accuracy"], time.monotonic() - began
+            if course and (trained.stopped is not None or seconds > self.seconds):
+                break  # it has outrun the budget
             course.append({"architecture": dict(architecture.items), "valid_accuracy": accuracy, "seconds": seconds})
             append_line(self._file, json.dumps(course[-1]))
             workplace.report(min(seconds / self.seconds, 1.0), f"{len(course)} architectures")

@@ -37,7 +37,6 @@ from oche.spaces.drawing import draw
 from oche.spaces.registry import known_architectures
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
-from oche.task import ImageTask
 from oche.training.protocol import TrainingProtocol, protocol
 from oche.training.trainer import Trained
 
@@ -65,7 +64,7 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     rules = resolve_protocol(session.options.train, session.sizes)
     _pin_search_batch(session, space, rules.validation)
     _pin_training_batch(session, rules)
-    _check_kinds(space, rules, session.dataset.task)
+    space.check_kinds(rules.stack, session.dataset.task)
     rules = resolve_protocol(session.options.train, session.sizes)
     parts = {"space": space, "protocol": rules}
     _work(session, _run, lambda: session.create(session.options.method, parts, {"space.json": space.to_json()}))
@@ -224,16 +223,6 @@ def _pin_training_batch(session: Session[TrainCommand] | Session[RunCommand], ru
     options, seed = session.options.train, session.options.seed
     feed = training_feed(session.dataset, rules, seed, AT_ONCE, fit=options.batch is None)
     session.options = replace(session.options, train=replace(options, batch=feed.batch))
-
-
-def _check_kinds(space: Space, rules: TrainingProtocol, task: ImageTask) -> None:
-    """Refuse a network with a kind of cell that its supernet lacks, before the search spends time."""
-    for kind in space.kinds(rules.stack, task):
-        if kind not in space.kinds(space.supernet_stack, task):
-            raise InputError(
-                f"the network has {kind} cells, but the supernet of {space.supernet_stack.cells} cells has none, so "
-                "none would be searched; give --train.reductions 0, or more --space.cells or --space.reductions"
-            )
 
 
 def _refuse_other_epochs(

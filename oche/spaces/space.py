@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from oche.architecture import Architecture
 from oche.domain import Domain
+from oche.errors import InputError
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.operations import NETWORK, NormForm
 from oche.nn.supernet import Supernet
@@ -80,6 +81,19 @@ class Space(ABC):
     @abstractmethod
     def cells(self, architecture: Architecture) -> dict[str, list[dict[int, str]]]:
         """The architecture's cell of each kind: per node, input state to candidate."""
+
+    def check_kinds(self, stack: Stack, task: ImageTask) -> None:
+        """Refuse a network with a kind of cell that the supernet lacks, before a search spends time.
+
+        Raises:
+            InputError: it has one.
+        """
+        for kind in self.kinds(stack, task):
+            if kind not in self.kinds(self.supernet_stack, task):
+                raise InputError(
+                    f"the network has {kind} cells, but the supernet of {self.supernet_stack.cells} cells has none, so "
+                    "none would be searched; give --train.reductions 0, or more --space.cells or --space.reductions"
+                )
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other values."""

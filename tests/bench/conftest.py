@@ -1,53 +1,12 @@
-"""The embedded table written back as CSV, so that the readers are tested without the file it came from."""
+"""The script that embeds the table, as a module."""
 
-import csv
 import importlib.util
-import io
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
 
-from oche.bench import columns
-from oche.bench.embedded import embedded_columns
-from oche.bench.encoding import SIZE, string_of_index
-
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def sample() -> list[dict[str, str]]:
-    """Rows copied from the table that was embedded: the bests, all-skip, first, last, some at random."""
-    with (Path(__file__).parent / "nasbench201_sample.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture(scope="session")
-def header(sample: list[dict[str, str]]) -> list[str]:
-    return list(sample[0])
-
-
-@pytest.fixture(scope="session")
-def lines(header: list[str]) -> list[str]:
-    """The lines of the table as CSV, the header first; row `i` is line `i + 2` of a file."""
-    values = dict(embedded_columns("valid.npy")) | dict(embedded_columns("test.npy"))
-
-    def cell(name: str, i: int) -> str:
-        if name == columns.INDEX:
-            return str(i)
-        if name == columns.STRING:
-            return string_of_index(i)
-        value = values[name][i]
-        if np.isnan(value):
-            return ""
-        return str(int(value)) if name == columns.PARAMETERS else f"{value:.4f}"
-
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([cell(name, i) for name in header] for i in range(SIZE))
-    return out.getvalue().splitlines()
 
 
 @pytest.fixture(scope="session")
