@@ -200,7 +200,9 @@ def _same_time(
     if arena.judge.table is None:
         return  # the intermediate winners were not tested
     for seed, entry in searches.items():
-        course = random[seed]["course"] if seed in random else []
+        # A method that was added later may have taken longer than random search was given.
+        enough = seed in random and random[seed]["budget"] >= entry["seconds"]
+        course = random[seed]["course"] if enough else []
         # The first architecture counts even where it took longer: without one there is no result.
         seen = [step for step in course if step["seconds"] <= entry["seconds"]] or course[:1]
         if seen:

@@ -130,13 +130,15 @@ def test_random_search_is_read_off_at_the_seconds_of_each_search(arena: Arena) -
         {"architecture": dict(from_index(i).items), "valid_accuracy": accuracy, "seconds": seconds}
         for i, accuracy, seconds in ((10, 40.0, 100.0), (20, 60.0, 250.0), (30, 50.0, 290.0), (40, 70.0, 900.0))
     ]
-    random = search("random", 0, 40) | {"course": course}
+    random = search("random", 0, 40) | {"course": course, "budget": 900.0}
     fast, slow, hasty = search("darts", 0, 1, 300.0), search("darts-2nd", 0, 2, 900.0), search("darts", 1, 3, 300.0)
     found_rows = found(arena, [fast, slow, random, hasty])
     assert found_rows["darts"].same_time.by_seed == {0: truth(arena, 20)}, "seed 1 has no random search"
     assert found_rows["darts"].same_time_count == 3
     assert found_rows["darts-2nd"].same_time.by_seed == {0: truth(arena, 40)}
     assert found_rows["random"].same_time is None
+    longer = found(arena, [search("darts", 0, 1, 901.0), random])["darts"]
+    assert longer.same_time is None, "random search was not given as many seconds"
     short = found(arena, [search("darts", 0, 1, 50.0), random])["darts"]
     assert short.same_time.by_seed == {0: truth(arena, 10)}, "the first counts even where it took longer"
 
