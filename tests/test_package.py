@@ -66,7 +66,7 @@ def test_wheel_holds_the_whole_package(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "py.typed", "spaces/*.json", "bench/nasbench201/*")
+        for pattern in ("*.py", "py.typed", "spaces/*.json", "bench/nasbench201/*", "bench/bench125/*")
         for path in (ROOT / "oche").rglob(pattern)
     }
     assert "oche/py.typed" in expected
