@@ -63,13 +63,15 @@ def oche_step(args: argparse.Namespace) -> Step:
     import oche
     from oche.loop import SearchStep
     from oche.methods import DARTS
+    from oche.moment import Moment
 
     torch.manual_seed(0)
     space = oche.space("darts").replace(supernet_stack=oche.Stack(cells=args.cells, channels=args.channels))
     supernet = space.supernet(oche.ImageTask(channels=3, height=args.size, width=args.size, classes=CLASSES))
     step = SearchStep(supernet, DARTS, cross_entropy, torch.device("cpu"))
     train_x, train_y, valid_x, valid_y = batches(args)
-    return lambda: float(step((train_x, train_y), (valid_x, valid_y), seed=0)[0].detach())
+    now = Moment(epoch=0, epochs=1)
+    return lambda: float(step((train_x, train_y), (valid_x, valid_y), seed=0, now=now)[0].detach())
 
 
 SIDES: dict[str, Callable[[argparse.Namespace], Step]] = {"reference": oche_step, "public": public_step}

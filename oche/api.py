@@ -45,9 +45,9 @@ Loader: TypeAlias = Iterable[tuple[Any, Any]]
 Metrics: TypeAlias = Mapping[str, Metric | Callable[[Any, Any], Tensor]]
 """Metrics by name; for a plain function, higher is better."""
 
-LARGEST_SCALE = 100.0
-"""How far the rate of the logits may be raised in a short search. With Adam a logit moves by about its rate per step:
-100 x 3e-4 = 0.03 is still small beside the distances of 1 and more that decide a softmax."""
+LARGEST_RATE = 0.03
+"""To which the rate of the logits may be raised in a short search, in units of the relaxation's `scale`. With Adam a
+logit moves by about its rate per step, which must stay small beside the distances that decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def search(
         epochs: of the search; None: the preset's.
         batch: images per step, with `data`; None: the method's own, or a whole half if that is smaller.
         logit_lr: constant rate of the logits; None: the method's own times the ratio of the paper's number of steps
-            to this search's (at least 1, at most 100), so that the logits can travel as far.
+            to this search's, so that the logits can travel as far; no single step may decide anything, however.
         preset: `tiny`, `small` or `paper`; None: `tiny` on a CPU, `small` elsewhere.
         validation: with `data`, the share of the training images that a later training holds out to choose its best
             epoch, and that the search therefore leaves alone; None: that of the preset's training protocol.
@@ -124,6 +124,9 @@ def search(
     """
     deadline, device = Deadline(time_limit), resolve_device(device)
     chosen = named_method(method) if isinstance(method, str) else method
+    if not isinstance(space, nn.Module):
+        name = data.name if isinstance(data, Dataset) else data
+        chosen = chosen.fitted(space if isinstance(space, str) else space.name, name or "")
     sizes = named_preset(preset or default_preset(device))
     epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
     images = _positive("batch", batch, chosen.batch)
@@ -365,5 +368,9 @@ def _with_logit_rate(method: Method, rate: float | None, steps: int) -> Method:
     if rate is not None and not rate >= 0:
         raise InputError(f"the rate of the logits must be 0 or more, but got logit_lr={rate}")
     own = method.logit_optimizer
-    scale = min(max(method.steps / steps, 1.0), LARGEST_SCALE)
-    return replace(method, logit_optimizer=own.at_rate(Scaled(own.lr, scale) if rate is None else Constant(rate)))
+    if rate is not None:
+        return replace(method, logit_optimizer=own.at_rate(Constant(rate)))
+    first = own.lr.at(0)
+    largest = max(LARGEST_RATE * method.relaxation.scale / first, 1.0) if first else 1.0
+    scale = min(max(method.steps / steps, 1.0), largest)
+    return replace(method, logit_optimizer=own.at_rate(Scaled(own.lr, scale)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +18,18 @@ def all_finite(module: nn.Module) -> bool:
         value for value in module.state_dict().values() if isinstance(value, Tensor) and value.is_floating_point()
     ]
     return bool(torch.stack([value.isfinite().all() for value in values]).all()) if values else True
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A module in evaluation mode; afterwards each part of it has its own mode again."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 @torch.no_grad()
@@ -36,14 +49,9 @@ def evaluate(
         loss: the loss of a batch.
         metrics: further numbers by name.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     meter = Meter(metrics)
-    try:
+    with evaluating(model):
         for x, y in batches:
             output = forward(x)
             meter.add(loss(output, y), output, y)
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return meter.means()

@@ -28,6 +28,7 @@ from oche.evaluation import all_finite, evaluate
 from oche.listeners.base import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Meter, Metric
+from oche.moment import Moment
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
 from oche.objective.base import Point
 from oche.objective.problem import SupernetProblem
@@ -117,7 +118,7 @@ class SearchStep:
         return {"weight_rate": weight_rate, "logit_rate": logit_rate}
 
     def __call__(
-        self, train_batch: Batch, valid_batch: Batch, *, seed: int, move_logits: bool = True
+        self, train_batch: Batch, valid_batch: Batch, *, seed: int, now: Moment, move_logits: bool = True
     ) -> tuple[Tensor, Tensor]:
         """Update the logits, then the weights (or in the other order, if the method says so).
 
@@ -125,6 +126,7 @@ class SearchStep:
             train_batch: of the training half.
             valid_batch: of the validation half.
             seed: fixes every draw of this step.
+            now: where the search stands.
             move_logits: whether the logits are updated.
 
         Returns:
@@ -132,40 +134,43 @@ class SearchStep:
         """
         problem = SupernetProblem(self._supernet, self._loss, seed, self._device)
         if move_logits and self._method.logits_first:
-            self._move_logits(problem, train_batch, valid_batch)
-        before = self._move_weights(problem, train_batch)
+            self._move_logits(problem, now, train_batch, valid_batch)
+        before = self._move_weights(problem, now, train_batch)
         if move_logits and not self._method.logits_first:
-            self._move_logits(problem, train_batch, valid_batch)
+            self._move_logits(problem, now, train_batch, valid_batch)
         return before
 
-    def _move_logits(self, problem: SupernetProblem, train_batch: Batch, valid_batch: Batch) -> None:
+    def _move_logits(self, problem: SupernetProblem, now: Moment, train_batch: Batch, valid_batch: Batch) -> None:
         """No gradient of the weights is kept, and no running statistic moves."""
         values = logits(self._supernet)
-        mixture = self._draw(problem, values)
+        mixture = self._draw(problem, now, values)
         point = Point(
             weights=[w.detach() for w in self._weights],
             mixture={key: a.detach().requires_grad_() for key, a in mixture.items()},
             train_batch=train_batch,
             valid_batch=valid_batch,
             optimizer=self._weight_optimizer,
+            now=now,
         )
         gradient = self._method.objective.gradient(problem, point)
-        # The one vector-Jacobian product from the mixing weights to the logits.
+        # The one vector-Jacobian product from the mixing weights to the logits; terms depend on these alone.
+        outputs, weights_of_outputs = list(mixture.values()), [gradient[key] for key in mixture]
+        for term in self._method.terms:
+            outputs.append(term.value(values, now))
+            weights_of_outputs.append(torch.ones_like(outputs[-1]))
         pulled = torch.autograd.grad(
-            list(mixture.values()),
-            list(values.values()),
-            [gradient[key] for key in mixture],
-            allow_unused=True,
-            materialize_grads=True,
+            outputs, list(values.values()), weights_of_outputs, allow_unused=True, materialize_grads=True
         )
         for value, g in zip(values.values(), pulled, strict=True):
             value.grad = g
         self._logit_optimizer.step()
 
-    def _move_weights(self, problem: SupernetProblem, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _move_weights(self, problem: SupernetProblem, now: Moment, batch: Batch) -> tuple[Tensor, Tensor]:
         """The logits get no gradient."""
         with torch.no_grad():
-            mixture = self._draw(problem, logits(self._supernet))
+            mixture = self._draw(problem, now, logits(self._supernet))
+        with frozen(derive(problem.seed, "perturbation"), self._device):
+            mixture = self._method.perturbation.apply(mixture, now, partial(problem.loss_at, batch=batch))
         loss, output = problem.forward(mixture, batch)
         self._weight_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -173,10 +178,10 @@ class SearchStep:
         self._weight_optimizer.step()
         return loss, output
 
-    def _draw(self, problem: SupernetProblem, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _draw(self, problem: SupernetProblem, now: Moment, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # A stream of its own: the mixture must not follow the masks that the network draws from the same seed.
         with frozen(derive(problem.seed, "mixture"), self._device):
-            return self._method.relaxation.draw(values)
+            return self._method.relaxation.draw(values, now)
 
 
 class _Search:
@@ -294,11 +299,17 @@ def run_search(
     def select() -> Architecture:
         return method.selection.select(domain, logits(supernet), method.relaxation)
 
-    def validate() -> dict[str, float]:
+    def validate(mixture: Mapping[str, Tensor]) -> dict[str, float]:
         with frozen(derive(seed, "evaluate", run.epoch), device):
-            forward = partial(supernet, mixture=mean_mixture())
             batches = offering(keeper, run, data.evaluation.epoch(0))
-            return evaluate(supernet, forward, batches, loss, metrics)
+            return evaluate(supernet, partial(supernet, mixture=mixture), batches, loss, metrics)
+
+    def validations() -> dict[str, float]:
+        """Under the mean mixture, and under the further views of the relaxation with their names."""
+        found = {f"valid_{name}": value for name, value in validate(mean_mixture()).items()}
+        for view, mixture in method.relaxation.views({k: v.detach() for k, v in logits(supernet).items()}).items():
+            found |= {f"valid_{view}_{name}": value for name, value in validate(mixture).items()}
+        return found
 
     if not supernet.body.training:
         supernet.train()
@@ -310,10 +321,13 @@ def run_search(
     with watching.job(Job("search", epochs, steps_per_epoch, run.steps, tuple(run.records))):
         while not run.over:
             epoch_plan = _plan(method, run.epoch, epochs)
-            rates = step.set_rates(run.epoch / epochs)
+            now = Moment(epoch=run.epoch, epochs=epochs)
+            rates = step.set_rates(now.fraction)
             for train_batch, valid_batch in _pairs(data, run.epoch, run.step):
                 step_seed = derive(seed, "step", run.epoch, run.step)
-                batch_loss, output = step(train_batch, valid_batch, seed=step_seed, move_logits=epoch_plan.move_logits)
+                batch_loss, output = step(
+                    train_batch, valid_batch, seed=step_seed, now=now, move_logits=epoch_plan.move_logits
+                )
                 run.meter.add(batch_loss, output, train_batch[1])
                 watching.step(run.epoch, run.step, run.meter)
                 run.step += 1
@@ -338,7 +352,7 @@ def run_search(
             record = {"phase": "search", "epoch": run.epoch + 1, "steps": run.steps, "seconds": deadline.elapsed}
             record |= rates | {f"train_{name}": value for name, value in means.items()}
             if run.stopped is None:
-                record |= {f"valid_{name}": value for name, value in validate().items()}
+                record |= validations()
             record |= {"entropy": entropy(mean_mixture()), "entropy_by_kind": entropy_by_kind(mean_mixture())}
             record |= {"logits": table, "architecture": dict(select().items)}
             run.end_epoch(record)

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from oche.errors import named
+from oche.errors import InputError, named
 from oche.mixture.base import Relaxation
+from oche.mixture.batch_mixed import BatchMixed
+from oche.mixture.dirichlet import Dirichlet
+from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
 from oche.mixture.softmax import Softmax
+from oche.objective.amended import Amended
 from oche.objective.base import Objective
 from oche.objective.first_order import FirstOrder
+from oche.objective.terms import ConcentrationAnchor, ConcentrationDivergence, Term
 from oche.objective.unrolled import Unrolled
 from oche.optim import SGD, Adam, OptimizerSettings
+from oche.schedule import Constant, Cosine, Share
 from oche.select.base import Selection
 from oche.select.magnitude import Magnitude
 from oche.stages.base import Stage
+from oche.stages.freeze_logits import FreezeLogits
 
 CIFAR_HALF = 25_000
 """Images in the training half of a search on CIFAR-10."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """Other numbers of a paper for other spaces or data.
+
+    Attributes:
+        spaces: names of the spaces; one that ends in `*` stands for all that begin so.
+        data: names of the data sets; empty: any.
+        changes: fields of the method.
+    """
+
+    spaces: tuple[str, ...]
+    data: tuple[str, ...] = ()
+    changes: Mapping[str, Any]
+
+    def suits(self, space: str, data: str) -> bool:
+        """Whether a search on these is meant."""
+        fits = any(space == name or (name[-1] == "*" and space.startswith(name[:-1])) for name in self.spaces)
+        return fits and (not self.data or data in self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +57,9 @@ class Method:
         summary: when to use it, in one sentence.
         reference: the paper.
         relaxation: logits to mixing weights.
+        perturbation: of the mixing weights in the weight step.
         objective: which gradient moves the logits.
+        terms: what is added to the loss of the logit step.
         stages: what happens when, applied in order.
         selection: supernet to architecture.
         weight_optimizer: for the network weights.
@@ -38,13 +69,19 @@ class Method:
         logits_first: whether a step moves the logits before the weights, as the public DARTS code does.
         epochs: of the paper's search.
         batch: of the paper's search.
+        variants: the paper's numbers for other spaces and data; the first that suits counts.
+
+    Raises:
+        InputError: the parts do not fit together.
     """
 
     name: str
     summary: str
     reference: str
     relaxation: Relaxation = Softmax()
+    perturbation: Perturbation = Unperturbed()
     objective: Objective = FirstOrder()
+    terms: tuple[Term, ...] = ()
     stages: tuple[Stage, ...] = ()
     selection: Selection = Magnitude()
     weight_optimizer: OptimizerSettings = SGD()
@@ -54,11 +91,33 @@ class Method:
     logits_first: bool = True
     epochs: int = 50
     batch: int = 64
+    variants: tuple[Variant, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        of_dirichlet = [term for term in self.terms if isinstance(term, ConcentrationAnchor | ConcentrationDivergence)]
+        if of_dirichlet and not isinstance(self.relaxation, Dirichlet):
+            raise InputError(
+                f"method {self.name!r}: {type(of_dirichlet[0]).__name__} is about the concentrations of a Dirichlet "
+                f"mixture, but the mixture is {type(self.relaxation).__name__}; leave the term out"
+            )
+        decay = isinstance(self.logit_optimizer, Adam) and self.logit_optimizer.weight_decay > 0
+        if isinstance(self.relaxation, Dirichlet) and len(of_dirichlet) + decay != 1:
+            raise InputError(
+                f"method {self.name!r}: a Dirichlet mixture has exactly one regularizer, a term or the logits' weight "
+                f"decay, but got {len(of_dirichlet)} terms and decay {'on' if decay else 'off'}"
+            )
 
     @property
     def steps(self) -> int:
         """Steps of the paper's search, its epochs on half of CIFAR-10: how far its logits can travel."""
         return self.epochs * (CIFAR_HALF // self.batch)
+
+    def fitted(self, space: str, data: str = "") -> Method:
+        """With the paper's numbers for a space and a data set."""
+        for variant in self.variants:
+            if variant.suits(space, data):
+                return replace(self, variants=(), **variant.changes)
+        return replace(self, variants=())
 
 
 DARTS = Method(
@@ -74,7 +133,66 @@ DARTS_2ND = replace(
     objective=Unrolled(),
 )
 
-METHODS: dict[str, Method] = {m.name: m for m in (DARTS, DARTS_2ND)}
+
+def _sp_darts(t_sparse: float, p_up: float = 1.0) -> BatchMixed:
+    return BatchMixed(t_sparse=t_sparse, p_up=p_up, warm_up=Share(1 / 50))
+
+
+SP_DARTS = Method(
+    name="sp-darts",
+    summary="Sparse and smooth mixtures by turns, at the cost of first-order DARTS: use it where collapse is a risk.",
+    reference="Zhang, Ding: Robustifying DARTS by Eliminating Information Bypass Leakage. ICDM 2021.",
+    relaxation=_sp_darts(1e-3),
+    weight_optimizer=SGD(lr=Constant(0.05)),
+    logit_optimizer=Adam(weight_decay=0.0),
+    batch=80,
+    variants=(
+        Variant(
+            spaces=("nasbench201",), data=("cifar100",), changes={"relaxation": _sp_darts(1.3e-3, 0.9), "batch": 256}
+        ),
+        Variant(spaces=("nasbench201", "bench125"), changes={"relaxation": _sp_darts(1.1e-3), "batch": 256}),
+        # The paper runs S1-S4 with 4e-4 to 7e-4 and keeps the best by validation; this is one of the four.
+        Variant(spaces=("rdarts-*",), changes={"relaxation": _sp_darts(5e-4)}),
+    ),
+)
+
+DRNAS = Method(
+    name="drnas",
+    summary="Learns a Dirichlet distribution over mixtures: random draws explore, and flatten the loss around them.",
+    reference="Chen et al.: DrNAS: Dirichlet Neural Architecture Search. ICLR 2021; Wang-2021, Sec. 3.2.",
+    relaxation=Dirichlet(),
+    terms=(ConcentrationAnchor(weight=1e-3),),
+    stages=(FreezeLogits(first=Share(10 / 50)),),
+    weight_optimizer=SGD(lr=Cosine(0.1, 0.0)),
+    logit_optimizer=Adam(lr=Constant(6e-4), weight_decay=0.0),
+)
+
+AMENDED = Method(
+    name="amended",
+    summary="Amends the second-order gradient of the logits with the Hessian; for searches of 100 epochs and more.",
+    reference="Bi et al.: Stabilizing DARTS with Amended Gradient Estimation on Architectural Parameters. 2019.",
+    objective=Amended(eta=0.1),
+    logit_std=0.0,
+    epochs=100,
+    batch=96,
+)
+
+SDARTS_RS = replace(
+    DARTS,
+    name="sdarts-rs",
+    summary="Trains the weights under randomly perturbed mixing weights: a flatter loss around them at no cost.",
+    reference="Chen, Hsieh: Stabilizing DARTS via Perturbation-based Regularization. ICML 2020.",
+    perturbation=UniformPerturbation(),
+)
+
+SDARTS_ADV = replace(
+    SDARTS_RS,
+    name="sdarts-adv",
+    summary="Trains the weights under the worst perturbation nearby, sought in seven steps: at several times the cost.",
+    perturbation=AdversarialPerturbation(),
+)
+
+METHODS: dict[str, Method] = {m.name: m for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, AMENDED, SDARTS_RS, SDARTS_ADV)}
 
 
 def method(name: str) -> Method:

@@ -1,10 +1,15 @@
-"""Numbers that change over a search or a training, as functions of the finished fraction (0 to 1)."""
+"""Numbers that change over a search or a training, as functions of the finished fraction (0 to 1); parts of it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from typing import Protocol
+
+from oche.errors import InputError
+
+ROUNDING = 1e-9
+"""Epochs by which a product of a share may be off: 0.28 x 25 is 7.000000000000001."""
 
 
 class Schedule(Protocol):
@@ -60,3 +65,49 @@ class Scaled:
     def at(self, fraction: float) -> float:
         """`factor` times the other schedule's value."""
         return self.factor * self.schedule.at(fraction)
+
+
+class Length(Protocol):
+    """A part of a search from its beginning."""
+
+    def of(self, epochs: int) -> int:
+        """How many of so many epochs it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """So many epochs, however long the search is.
+
+    Raises:
+        InputError: less than none.
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise InputError(f"a part of a search needs epochs >= 0, but got {self.count}")
+
+    def of(self, epochs: int) -> int:
+        """The number, whatever `epochs` is."""
+        return self.count
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of the epochs, rounded up: the proportions of a paper in a search of another length.
+
+    Raises:
+        InputError: the share is not between 0 and 1.
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InputError(f"0 <= share of the epochs <= 1 must hold, but got {self.share}")
+
+    def of(self, epochs: int) -> int:
+        """The share of `epochs`."""
+        return math.ceil(self.share * epochs - ROUNDING)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import oche
-from oche.api import LARGEST_SCALE
+from oche.api import LARGEST_RATE
 from oche.data.augment import Augment
 from oche.data.dataset import Dataset, Part
 from oche.data.options import DataOptions
@@ -284,13 +284,21 @@ def test_a_time_limit_must_be_positive(limit: float) -> None:
         oche.train(nn.Linear(1, 1), train=[(torch.ones(1, 1), torch.ones(1, 1))], time_limit=limit)
 
 
-@pytest.mark.parametrize(("paper", "expected"), [(1, 1.0), (3 * 4, 4.0), (10**9, LARGEST_SCALE)])
+@pytest.mark.parametrize(("paper", "expected"), [(1, 1.0), (3 * 4, 4.0), (10**9, LARGEST_RATE / 3e-4)])
 def test_the_rate_of_the_logits_makes_up_for_fewer_steps(paper: int, expected: float) -> None:
     method = replace(DARTS, epochs=paper, batch=25_000)  # as many steps as epochs
     result = oche.search(SPACE, data=TOY, epochs=1, batch=8, method=method, validation=0)  # 3 steps
     rate = 3e-4 * expected
     assert result.method.logit_optimizer.lr.at(0.5) == pytest.approx(rate)
     assert result.found.records[0]["logit_rate"] == pytest.approx(rate)
+
+
+def test_no_step_of_the_logits_decides_in_a_short_search() -> None:
+    """With Adam the rate is about the length of a step; the relaxation says at which distance logits decide."""
+    for method in METHODS.values():
+        result = oche.search(SPACE, data=TOY, epochs=2, batch=8, method=method, validation=0)
+        rate, own = result.method.logit_optimizer.lr.at(0), method.logit_optimizer.lr.at(0)
+        assert own <= rate <= max(own, LARGEST_RATE * result.method.relaxation.scale)
 
 
 def test_a_given_rate_of_the_logits_is_kept() -> None:

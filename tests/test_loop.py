@@ -22,6 +22,7 @@ from oche.loop import Found, SearchStep, run_search
 from oche.methods import DARTS, METHODS, Method
 from oche.metrics import ACCURACY, Meter
 from oche.mixture.softmax import Softmax
+from oche.moment import Moment
 from oche.nn.choice import Choice
 from oche.nn.network import Stack
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
@@ -30,7 +31,7 @@ from oche.objective.first_order import FirstOrder
 from oche.optim import SGD, Adam
 from oche.probe.entropy import entropy
 from oche.randomness import generator
-from oche.schedule import Constant, Cosine
+from oche.schedule import Constant, Cosine, Epochs
 from oche.spaces.module_space import ModuleSpace
 from oche.spaces.registry import space
 from oche.stages.freeze_logits import FreezeLogits
@@ -119,9 +120,16 @@ class Spy:
     supernet: Supernet
     seen: list[Snapshot] = field(default_factory=list)
 
-    def draw(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @property
+    def scale(self) -> float:
+        return 1.0
+
+    def draw(self, values: Mapping[str, Tensor], now: Moment) -> dict[str, Tensor]:
         self.seen.append(snapshot(self.supernet))
-        return Softmax().draw(values)
+        return Softmax().draw(values, now)
+
+    def views(self, values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        return {}
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return Softmax().mean(values)
@@ -130,6 +138,8 @@ class Spy:
         return Softmax().log_strength(values)
 
 
+NOW = Moment(epoch=3, epochs=10)
+
 OBJECTIVES = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
@@ -137,9 +147,9 @@ OBJECTIVES = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_each_half_of_a_step_moves_what_it_should_and_nothing_else(method: Method) -> None:
     supernet = SPACE.supernet(TASK)
     spy = Spy(supernet)
-    step = SearchStep(supernet, replace(method, relaxation=spy), F.cross_entropy, CPU)
+    step = SearchStep(supernet, replace(method, relaxation=spy, terms=()), F.cross_entropy, CPU)
     for seed in range(3):
-        step(batch(), batch(), seed=seed)
+        step(batch(), batch(), seed=seed, now=NOW)
     spy.seen.append(snapshot(supernet))
     assert len(spy.seen) == 2 * 3 + 1
     for before, after in zip(spy.seen[0:-1:2], spy.seen[1::2], strict=True):  # the logit steps
@@ -164,7 +174,7 @@ def test_a_frozen_step_leaves_the_logits_without_a_gradient() -> None:
     supernet = SPACE.supernet(TASK)
     step = SearchStep(supernet, DARTS, F.cross_entropy, CPU)
     before = snapshot(supernet)
-    step(batch(), batch(), seed=0, move_logits=False)
+    step(batch(), batch(), seed=0, now=NOW, move_logits=False)
     after = snapshot(supernet)
     assert equal(before.logits, after.logits)
     assert all(g is None for g in after.logit_grads)
@@ -193,7 +203,7 @@ def test_a_first_order_step_is_two_plain_steps_of_autograd(clip: float) -> None:
     for seed in range(3):
         (x, y), (u, v) = batch(), batch()
         train, valid = (x.double(), y), (u.double(), v)
-        found, output = step(train, valid, seed=seed)
+        found, output = step(train, valid, seed=seed, now=NOW)
 
         statistics = {n: b.clone() for n, b in mine.named_buffers()}
         mine.zero_grad()
@@ -231,7 +241,7 @@ def test_the_draws_of_a_step_depend_on_its_seed_alone() -> None:
         step = SearchStep(supernet, METHODS["darts-2nd"], F.cross_entropy, CPU)
         torch.manual_seed(outer)
         before = torch.get_rng_state()
-        step(data[0], data[1], seed=seed)
+        step(data[0], data[1], seed=seed, now=NOW)
         assert torch.equal(torch.get_rng_state(), before)
         found.append(snapshot(supernet))
     assert equal(found[0].weights, found[1].weights)
@@ -292,7 +302,7 @@ def test_rates_follow_their_schedules() -> None:
     step = SearchStep(supernet, still, F.cross_entropy, CPU)
     before = snapshot(supernet)
     step.set_rates(0.5)
-    step(*rows(2), seed=0)
+    step(*rows(2), seed=0, now=NOW)
     after = snapshot(supernet)
     assert equal(before.weights, after.weights)
     assert equal(before.logits, after.logits)
@@ -313,7 +323,7 @@ def test_nothing_is_left_behind_in_a_users_module(method: Method) -> None:
         feed(rows(2), rows(2)),
         loss=F.cross_entropy,
         metrics={},
-        epochs=1,
+        epochs=2,
         seed=0,
         device=CPU,
     )
@@ -346,7 +356,7 @@ def test_evaluation_moves_no_running_statistics(method: Method) -> None:
 
 
 def test_logits_are_frozen_bit_for_bit_during_warm_up() -> None:
-    found = search(replace(DARTS, stages=(FreezeLogits(epochs=2),)), epochs=4)
+    found = search(replace(DARTS, stages=(FreezeLogits(first=Epochs(2)),)), epochs=4)
     assert len(found.logits) == 5  # at the start and after each epoch
     assert found.logits[0] == found.logits[1] == found.logits[2]
     assert found.logits[2] != found.logits[3]
@@ -355,7 +365,7 @@ def test_logits_are_frozen_bit_for_bit_during_warm_up() -> None:
 
 def test_a_warm_up_as_long_as_the_search_is_refused() -> None:
     with pytest.raises(InputError, match=r"freeze the logits in all 4 epochs"):
-        search(replace(DARTS, stages=(FreezeLogits(epochs=4),)), epochs=4)
+        search(replace(DARTS, stages=(FreezeLogits(first=Epochs(4)),)), epochs=4)
 
 
 def test_records_are_plain_values_and_agree_with_each_other() -> None:

@@ -141,6 +141,7 @@ class Comparison:
                 setting = Setting(
                     space=space,
                     data=images,
+                    truth=config["truth"] or images.name,
                     epochs=epochs,
                     batch=config["search.batch"],
                     logit_lr=config["search.logit_lr"],

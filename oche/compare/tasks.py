@@ -59,6 +59,7 @@ class Setting:
     Attributes:
         space: with the size of its supernet.
         data: the images.
+        truth: what a table calls them.
         epochs: of every search.
         batch: images per step; None: each method's own, or fewer for few images.
         logit_lr: rate of the logits; None: each method's own, raised in short searches.
@@ -72,6 +73,7 @@ class Setting:
 
     space: Space
     data: CampaignData
+    truth: str
     epochs: int
     batch: int | None
     logit_lr: float | None
@@ -144,7 +146,7 @@ class Search:
         result = api.search(
             setting.space,
             data=setting.data.read(),
-            method=self.method,
+            method=method(self.method).fitted(setting.space.name, setting.truth),
             epochs=setting.epochs,
             batch=setting.batch,
             logit_lr=setting.logit_lr,

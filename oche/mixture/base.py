@@ -7,16 +7,31 @@ from typing import Protocol
 
 from torch import Tensor
 
+from oche.moment import Moment
+
 
 class Relaxation(Protocol):
     """Logits `A` to mixing weights `a`, key by key."""
 
-    def draw(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @property
+    def scale(self) -> float:
+        """How far apart logits must be for a decision: 1 for a softmax, its temperature with one.
+
+        A search that is shorter than the paper's may raise the rate of its logits, but not so far that single steps
+        decide.
+        """
+        ...
+
+    def draw(self, logits: Mapping[str, Tensor], now: Moment) -> dict[str, Tensor]:
         """One differentiable draw from the current random state; the loop fixes that state within a step."""
         ...
 
     def mean(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean mixing weights, without randomness: what probes and evaluations use."""
+        ...
+
+    def views(self, logits: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Further mixtures, by name, under which an evaluation of the supernet tells something; often none."""
         ...
 
     def log_strength(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:

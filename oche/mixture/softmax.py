@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from oche.errors import InputError
+from oche.moment import Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +21,30 @@ class Softmax:
         temperature: `T > 0`; small values make the mixture sparse.
     """
 
+    CITES: ClassVar[tuple[str, ...]] = ("darts",)
+
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise InputError(f"softmax needs temperature > 0, but got {self.temperature}")
 
-    def draw(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    @property
+    def scale(self) -> float:
+        """The temperature."""
+        return self.temperature
+
+    def draw(self, logits: Mapping[str, Tensor], now: Moment) -> dict[str, Tensor]:
         """`softmax(A / T)`; nothing is random."""
-        return {key: torch.softmax(value / self.temperature, dim=-1) for key, value in logits.items()}
+        return self.mean(logits)
 
     def mean(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The same as `draw`."""
-        return self.draw(logits)
+        return {key: torch.softmax(value / self.temperature, dim=-1) for key, value in logits.items()}
+
+    def views(self, logits: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """None."""
+        return {}
 
     def log_strength(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`log softmax(A / T)` in float64, which still tells edges apart where the softmax saturates."""

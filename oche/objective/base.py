@@ -16,6 +16,7 @@ from torch import Tensor
 
 from oche.data.batches import Batch
 from oche.errors import InputError
+from oche.moment import Moment
 from oche.nn.cell import Mixture
 
 
@@ -83,6 +84,7 @@ class Point:
         train_batch: the batch of the training half.
         valid_batch: the batch of the validation half.
         optimizer: the optimizer of the weights, whose next step an objective may look ahead to.
+        now: where the search stands.
     """
 
     weights: Sequence[Tensor]
@@ -90,6 +92,7 @@ class Point:
     train_batch: Batch
     valid_batch: Batch
     optimizer: torch.optim.Optimizer
+    now: Moment
 
 
 class Objective(Protocol):

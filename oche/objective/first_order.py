@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from oche.objective.base import Bilevel, Point, mixture_gradient
 @dataclass(frozen=True, kw_only=True)
 class FirstOrder:
     """`dL_valid(w, a) / da`."""
+
+    CITES: ClassVar[tuple[str, ...]] = ("darts",)
 
     def check(self, optimizer: torch.optim.Optimizer) -> None:
         """Every optimizer will do."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from oche.data.batches import Batch
+from oche.evaluation import evaluating
 from oche.metrics import Loss
 from oche.nn.cell import Mixture
 from oche.nn.supernet import Supernet
@@ -39,6 +40,11 @@ class SupernetProblem:
     def valid(self, weights: Sequence[Tensor], mixture: Mixture, batch: Batch) -> Tensor:
         """The same function of a validation batch."""
         return self.train(weights, mixture, batch)
+
+    def loss_at(self, mixture: Mixture, batch: Batch) -> Tensor:
+        """The loss at other mixing weights and the supernet's own, by running statistics; nothing moves."""
+        with frozen(self.seed, self.device), evaluating(self.supernet):
+            return self.loss(self.supernet(batch[0], mixture), batch[1])
 
     def forward(self, mixture: Mixture, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss and output at the supernet's own weights: the one evaluation of a step that moves running statistics."""

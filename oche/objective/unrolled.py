@@ -13,12 +13,15 @@ product to the logits, because that product is the same linear map for both term
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
+from oche.data.batches import Batch
+from oche.nn.cell import Mixture
 from oche.objective.base import Bilevel, InnerStep, Point, mixture_gradient, weight_gradient
 
 
@@ -29,6 +32,8 @@ class Unrolled:
     Attributes:
         radius: the length of the displacement `eps ||v||` in the finite difference.
     """
+
+    CITES: ClassVar[tuple[str, ...]] = ("darts",)
 
     radius: float = 0.01
 
@@ -47,30 +52,68 @@ class Unrolled:
             InputError: the weights are not optimized by plain SGD.
         """
         inner = InnerStep.of(point.optimizer)
-        w, a = point.weights, point.mixture
-        free = [x.detach().requires_grad_() for x in w]
-        fixed = {key: x.detach() for key, x in a.items()}
-        # Step 1: w' (DARTS Eq. 6).
-        ahead = inner.apply(w, weight_gradient(problem.train(free, fixed, point.train_batch), free))
-
-        # Step 2: g1 and v, at w'.
-        ahead = [x.detach().requires_grad_() for x in ahead]
-        loss = problem.valid(ahead, a, point.valid_batch)
-        both = torch.autograd.grad(loss, [*a.values(), *ahead], allow_unused=True, materialize_grads=True)
-        first, direction = dict(zip(a, both[: len(a)], strict=True)), both[len(a) :]
-
-        # Steps 3 and 4: g1 - lr d2L_train/(da dw) v (DARTS Eq. 7, 8).
-        mixed = mixed_product(problem, point, direction, self.radius)
-        return {key: first[key] - inner.lr * mixed[key] for key in a}
+        ahead = look_ahead(problem, point, inner)
+        return through_step(problem, point, inner, ahead, problem.valid, point.valid_batch, self.radius)
 
 
-def mixed_product(problem: Bilevel, point: Point, direction: Sequence[Tensor], radius: float) -> dict[str, Tensor]:
-    """`d2L_train/(da dw) direction` by central differences, `eps = radius / ||direction||`; 0 for direction 0."""
+Loss: TypeAlias = Callable[[Sequence[Tensor], Mixture, Batch], Tensor]
+"""The training or the validation loss of a bilevel problem."""
+
+
+def look_ahead(problem: Bilevel, point: Point, inner: InnerStep) -> list[Tensor]:
+    """Step 1: `w'`, where the next step of the weights leads (DARTS Eq. 6); leaves that require a gradient."""
+    free = [w.detach().requires_grad_() for w in point.weights]
+    fixed = {key: a.detach() for key, a in point.mixture.items()}
+    ahead = inner.apply(point.weights, weight_gradient(problem.train(free, fixed, point.train_batch), free))
+    return [w.detach().requires_grad_() for w in ahead]
+
+
+def through_step(
+    problem: Bilevel,
+    point: Point,
+    inner: InnerStep,
+    ahead: Sequence[Tensor],
+    outer: Loss,
+    batch: Batch,
+    radius: float,
+) -> dict[str, Tensor]:
+    """Steps 2 to 4: `d outer(w'(a), a) / da` for an outer loss on a batch.
+
+    Args:
+        problem: the two losses.
+        point: where the gradient is taken.
+        inner: the step from the weights to `ahead`.
+        ahead: `w'`.
+        outer: the loss to differentiate through that step.
+        batch: what it is evaluated on.
+        radius: length of the displacement in the finite difference.
+    """
+    a = point.mixture
+    # Step 2: g1 and v, at w'.
+    loss = outer(ahead, a, batch)
+    both = torch.autograd.grad(loss, [*a.values(), *ahead], allow_unused=True, materialize_grads=True)
+    first, direction = dict(zip(a, both[: len(a)], strict=True)), both[len(a) :]
+    # Steps 3 and 4: g1 - lr d2L_train/(da dw) v (DARTS Eq. 7, 8).
+    mixed = mixed_product(problem, point, direction, displacement(direction, radius))
+    return {key: first[key] - inner.lr * mixed[key] for key in a}
+
+
+def mixed_product(problem: Bilevel, point: Point, direction: Sequence[Tensor], eps: Tensor) -> dict[str, Tensor]:
+    """`d2L_train/(da dw) direction` by central differences at `w +- eps direction`."""
+    plus, minus = (
+        mixture_gradient(problem.train(shifted, point.mixture, point.train_batch), point.mixture)
+        for shifted in displaced(point.weights, direction, eps)
+    )
+    return {key: (plus[key] - minus[key]) / (2 * eps) for key in point.mixture}
+
+
+def displacement(direction: Sequence[Tensor], radius: float) -> Tensor:
+    """`eps = radius / ||direction||`, so that `eps direction` has the length `radius`."""
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in direction]))
     # Where the norm is zero, so is every displacement and the difference; any positive eps avoids 0/0.
-    eps = torch.where(norm > 0, radius / norm, torch.ones_like(norm))
-    sides = []
-    for sign in (1, -1):
-        shifted = [w + sign * eps * d for w, d in zip(point.weights, direction, strict=True)]
-        sides.append(mixture_gradient(problem.train(shifted, point.mixture, point.train_batch), point.mixture))
-    return {key: (sides[0][key] - sides[1][key]) / (2 * eps) for key in point.mixture}
+    return torch.where(norm > 0, radius / norm, torch.ones_like(norm))
+
+
+def displaced(weights: Sequence[Tensor], direction: Sequence[Tensor], eps: Tensor) -> list[list[Tensor]]:
+    """`w + eps direction` and `w - eps direction`."""
+    return [[w + sign * eps * d for w, d in zip(weights, direction, strict=True)] for sign in (1, -1)]

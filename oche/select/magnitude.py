@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from oche.mixture.base import Relaxation
 @dataclass(frozen=True, kw_only=True)
 class Magnitude:
     """The strongest candidate per edge, then the strongest edges per node; ties to the lower index."""
+
+    CITES: ClassVar[tuple[str, ...]] = ("darts",)
 
     def select(self, domain: Domain, logits: Mapping[str, Tensor], relaxation: Relaxation) -> Architecture:
         """Compare float64 log mixing weights, which do not saturate."""

@@ -22,6 +22,11 @@ def uniform(name: str, candidates: tuple[str, ...], nodes: int = 4) -> CellSpace
     return CellSpace(name=name, normal=edges, reduction=edges, nodes=nodes)
 
 
+def darts_without_none(nodes: int = 4) -> CellSpace:
+    """The seven candidates that are an operation, as SP-DARTS and DrNAS search."""
+    return uniform("darts-without-none", CANDIDATES[1:], nodes)
+
+
 def darts(nodes: int = 4) -> CellSpace:
     """Eight candidates on each of 14 edges (at 4 nodes), normal and reduction cells shared by kind."""
     return uniform("darts", CANDIDATES, nodes)

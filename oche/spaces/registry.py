@@ -13,13 +13,14 @@ from oche.errors import InputError, named
 from oche.spaces import rdarts
 from oche.spaces.bench125 import bench125
 from oche.spaces.cell_space import CellSpace, edge_key
-from oche.spaces.darts import darts
+from oche.spaces.darts import darts, darts_without_none
 from oche.spaces.nasbench201 import nasbench201
 from oche.spaces.space import Space
 from oche.spaces.staged_space import StagedSpace
 
 SPACES: dict[str, Callable[..., Space]] = {
     "darts": darts,
+    "darts-without-none": darts_without_none,
     "rdarts-s1": rdarts.s1,
     "rdarts-s2": rdarts.s2,
     "rdarts-s3": rdarts.s3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from oche.errors import InputError
+from oche.schedule import Length
 from oche.stages.base import EpochPlan
 
 
@@ -13,15 +13,11 @@ class FreezeLogits:
     """No logit step in the first part of the search.
 
     Attributes:
-        epochs: how many epochs at the start.
+        first: how long that part is.
     """
 
-    epochs: int
-
-    def __post_init__(self) -> None:
-        if self.epochs < 0:
-            raise InputError(f"warm-up needs epochs >= 0, but got {self.epochs}")
+    first: Length
 
     def plan(self, plan: EpochPlan, epoch: int, epochs: int) -> EpochPlan:
-        """Freeze the logits before epoch `self.epochs`."""
-        return replace(plan, move_logits=plan.move_logits and epoch >= self.epochs)
+        """Freeze the logits in the first part."""
+        return replace(plan, move_logits=plan.move_logits and epoch >= self.first.of(epochs))

@@ -36,6 +36,7 @@ def arena(tmp_path: Path) -> Arena:
     setting = Setting(
         space=SPACE,
         data=CampaignData(NamedData(name="cifar10"), "0" * 64),
+        truth="cifar10",
         epochs=2,
         batch=None,
         logit_lr=None,

@@ -159,12 +159,12 @@ def test_the_gradient_of_shared_logits_is_the_sum_over_the_cells(name: str) -> N
     _, supernet, x = made(name, (1, 8, 8), Stack(cells=6, channels=4, reductions=2), nodes=1)
     initialize_logits(supernet, 1.0, generator(0))
     values = logits(supernet)
-    mixture = Softmax().draw(values)
+    mixture = Softmax().mean(values)
     target = torch.randn(4, 3, dtype=torch.float64)
     shared = torch.autograd.grad((supernet(x, mixture) * target).sum(), list(values.values()))
 
     copies = [{k: v.detach().clone().requires_grad_() for k, v in values.items()} for _ in range(6)]
-    out = by_hand(supernet, [Softmax().draw(c) for c in copies], x)
+    out = by_hand(supernet, [Softmax().mean(c) for c in copies], x)
     alone = [
         torch.autograd.grad((out * target).sum(), list(c.values()), retain_graph=True, materialize_grads=True)
         for c in copies

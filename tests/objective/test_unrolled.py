@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.data.batches import Batch
+from oche.moment import Moment
 from oche.nn.cell import Mixture
 from oche.nn.choice import Choice
 from oche.nn.network import Stack
@@ -22,6 +23,7 @@ from oche.spaces.cell_space import CellSpace
 from oche.task import ImageTask
 
 DOUBLE = {"dtype": torch.float64}
+NOW = Moment(epoch=0, epochs=1)
 # A second-order error falls by 4 when the radius is halved; the next order of the expansion shifts that a little.
 HALVED_RADIUS = pytest.approx(4, rel=0.1)
 
@@ -46,6 +48,7 @@ def test_the_line_has_its_closed_form(target: float, lr: float, radius: float) -
         train_batch=(1.0, None),
         valid_batch=(2.0, None),
         optimizer=torch.optim.SGD([w], lr=lr),
+        now=NOW,
     )
     assert FirstOrder().gradient(Line(), point)["a"].item() == pytest.approx(-2 * target, rel=1e-12)
     # The loss is quadratic, so central differences are exact at any radius.
@@ -130,6 +133,7 @@ def setting(momentum: float, decay: float, steps_before: int, lr: float = 0.05) 
         train_batch=net.batch(),
         valid_batch=net.batch(),
         optimizer=optimizer,
+        now=NOW,
     )
     return Setting(net, point, lr, momentum, decay)
 
@@ -283,6 +287,7 @@ def test_a_supernet_agrees_with_double_backward() -> None:
         train_batch=batch(),
         valid_batch=batch(),
         optimizer=optimizer,
+        now=NOW,
     )
     s = Setting(problem, point, lr, momentum, decay)
     coarse, fine = s.error(2e-3), s.error(1e-3)
@@ -327,6 +332,7 @@ def test_frozen_weights_stay_where_they_are_in_the_unrolled_step() -> None:
         train_batch=train,
         valid_batch=valid,
         optimizer=torch.optim.SGD(w, lr=lr),
+        now=NOW,
     )
     problem = SupernetProblem(supernet, F.cross_entropy, seed=1, device=torch.device("cpu"))
     found = Unrolled(radius=1e-3).gradient(problem, point)["block"]

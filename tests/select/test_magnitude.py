@@ -39,7 +39,7 @@ def test_edges_are_compared_where_the_softmax_saturates() -> None:
     logits = {key: torch.zeros(8) for key in DOMAIN.edges}
     for i in range(5):
         logits[f"normal/5<-{i}"][4] = 1.0 + i / 100
-    a = Softmax(temperature=0.05).draw(logits)
+    a = Softmax(temperature=0.05).mean(logits)
     assert {float(a[f"normal/5<-{i}"][4]) for i in range(3, 5)} == {float(a["normal/5<-4"][4])}
     kept = {key for key in chosen(logits, 0.05) if key.startswith("normal/5")}
     assert kept == {"normal/5<-3", "normal/5<-4"}

@@ -1,0 +1,84 @@
+"""The papers behind the parts, as BibTeX: what `oche cite` prints of exactly the parts that a run has used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+
+BIBTEX: dict[str, str] = {
+    "darts": """@inproceedings{liu2019darts,
+  title={{DARTS}: Differentiable Architecture Search},
+  author={Liu, Hanxiao and Simonyan, Karen and Yang, Yiming},
+  booktitle={International Conference on Learning Representations},
+  year={2019}
+}""",
+    "sp-darts": """@inproceedings{zhang2021spdarts,
+  title={Robustifying {DARTS} by Eliminating Information Bypass Leakage via Explicit Sparse Regularization},
+  author={Zhang, Jiuling and Ding, Zhiming},
+  booktitle={IEEE International Conference on Data Mining},
+  year={2021}
+}""",
+    "drnas": """@inproceedings{chen2021drnas,
+  title={{DrNAS}: Dirichlet Neural Architecture Search},
+  author={Chen, Xiangning and Wang, Ruochen and Cheng, Minhao and Tang, Xiaocheng and Hsieh, Cho-Jui},
+  booktitle={International Conference on Learning Representations},
+  year={2021}
+}""",
+    "wang-2021": """@mastersthesis{wang2021towards,
+  title={Towards efficient, effective, and robust Neural Architecture Search methods},
+  author={Wang, Ruochen},
+  school={University of California, Los Angeles},
+  year={2021}
+}""",
+    "amended": """@article{bi2019stabilizing,
+  title={Stabilizing {DARTS} with Amended Gradient Estimation on Architectural Parameters},
+  author={Bi, Kaifeng and Hu, Changping and Xie, Lingxi and Chen, Xin and Wei, Longhui and Tian, Qi},
+  journal={arXiv preprint arXiv:1910.11831},
+  year={2019}
+}""",
+    "allegro": """@article{jin2024enhanced,
+  title={Enhanced Differentiable Architecture Search Based on Asymptotic Regularization},
+  author={Jin, Cong and Huang, Jinjie and Chen, Yuanjian and Gong, Yuqing},
+  journal={Computers, Materials \\& Continua},
+  volume={78},
+  number={2},
+  year={2024},
+  doi={10.32604/cmc.2023.047489}
+}""",
+    "sdarts": """@inproceedings{chen2020stabilizing,
+  title={Stabilizing Differentiable Architecture Search via Perturbation-based Regularization},
+  author={Chen, Xiangning and Hsieh, Cho-Jui},
+  booktitle={International Conference on Machine Learning},
+  year={2020}
+}""",
+    "rdarts": """@inproceedings{zela2020understanding,
+  title={Understanding and Robustifying Differentiable Architecture Search},
+  author={Zela, Arber and Elsken, Thomas and Saikia, Tonmoy and Marrakchi, Yassine and Brox, Thomas and Hutter, Frank},
+  booktitle={International Conference on Learning Representations},
+  year={2020}
+}""",
+    "nasbench201": """@inproceedings{dong2020nasbench201,
+  title={{NAS-Bench-201}: Extending the Scope of Reproducible Neural Architecture Search},
+  author={Dong, Xuanyi and Yang, Yi},
+  booktitle={International Conference on Learning Representations},
+  year={2020}
+}""",
+}
+"""By the short name under which parts and spaces cite them."""
+
+
+def cited(part: object) -> Iterator[str]:
+    """The short names of the papers of a part and of the parts in it, each perhaps more than once."""
+    if is_dataclass(part):
+        yield from getattr(part, "CITES", ())
+        for field in fields(part):
+            yield from cited(getattr(part, field.name))
+    elif isinstance(part, tuple):
+        for item in part:
+            yield from cited(item)
+
+
+def bibliography(*parts: object) -> dict[str, str]:
+    """BibTeX entries, by short name, of the papers of some parts, in the order in which they are met."""
+    names = dict.fromkeys(name for part in parts for name in cited(part))
+    return {name: BIBTEX[name] for name in names}
