@@ -93,29 +93,33 @@ def run_campaign(
         Interrupted: the user has stopped it; tasks that can save have saved.
     """
     began, busy = time.monotonic(), 0.0
-    started = {key for key, entry in ledger.entries.items()}
+    started, changed = set(ledger.entries), True
     with Interrupts() as interrupts:
         try:
             while True:
-                if interrupts.received is None:
-                    _start(ledger, ready, executor, started)
-                else:
+                if interrupts.received is not None:
                     executor.stop()
+                elif changed:  # asking what is ready may take long in a large campaign
+                    _start(ledger, ready, executor, started)
                 if not executor.running:
                     break
-                for outcome in executor.outcomes():
+                outcomes = executor.outcomes()
+                changed = bool(outcomes)
+                for outcome in outcomes:
                     if isinstance(outcome, Stopped):
                         continue
                     entry = _entry(outcome, finish)
                     busy += outcome.busy if isinstance(outcome, Done) else 0.0
                     ledger.append(entry)
                     watcher.finished(entry)
-        except KeyboardInterrupt:
-            pass  # the second Ctrl-C: what is in the ledger is safe
+        except KeyboardInterrupt:  # the second Ctrl-C: what is in the ledger is safe
+            if interrupts.received is None:
+                raise
         finally:
             executor.close()
         if interrupts.received is not None:
-            raise Interrupted(interrupts.received, f"stopped; {len(ledger.entries)} cells are in {ledger.path}")
+            kept = f"stopped; {len(ledger.entries)} cells are in {ledger.path}"
+            raise Interrupted(interrupts.received, f"{kept}; the same command goes on")
     return Usage(time.monotonic() - began, busy, os.cpu_count() or 1)
 
 
