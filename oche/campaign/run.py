@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from oche.campaign.ledger import Entry, Ledger, key_of
-from oche.campaign.task import Cell, Done, Failed, Outcome, Stopped, Task
+from oche.campaign.task import Done, Failed, Outcome, Stopped, Task
 from oche.interrupt import Interrupted, Interrupts
 
 
@@ -147,6 +147,6 @@ def _entry(outcome: Done | Failed, finish: Callable[[Done], dict[str, Any]] | No
     return {"cell": dict(outcome.cell), "status": "done", "wall": outcome.wall, "busy": outcome.busy, **value}
 
 
-def without(cells: Iterable[Cell], ledger: Ledger) -> list[Cell]:
-    """The cells about which the ledger says nothing."""
-    return [cell for cell in cells if key_of(cell) not in ledger.entries]
+def without(tasks: Iterable[Task], ledger: Ledger) -> list[Task]:
+    """The tasks about which the ledger says nothing."""
+    return [task for task in tasks if key_of(task.cell) not in ledger.entries]
