@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,8 +11,14 @@ import numpy as np
 import pytest
 
 from oche.bench import columns
+from oche.bench.build import Plan
 from oche.bench.embedded import embedded_columns
 from oche.bench.encoding import SIZE, string_of_index
+from oche.campaign.data import CampaignData
+from oche.config.options import NamedData
+from oche.nn.network import Stack
+from oche.spaces.staged_space import StagedSpace
+from oche.training.protocol import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,3 +66,23 @@ def script() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def tiny_plan() -> Plan:
+    """A table of three architectures, twice two epochs on a hundred images."""
+    stack = Stack(cells=1, channels=2, reductions=0)
+    return Plan(
+        name="tiny",
+        space=StagedSpace(
+            name="two",
+            nodes=2,
+            candidates=("none", "skip_connect", "nor_conv_1x1"),
+            supernet_stack=stack,
+            network_stack=stack,
+        ),
+        data=CampaignData.of(NamedData(name="digits", limit=100)),
+        protocol=replace(protocol("bench125"), stack=stack, epochs=2, batch=10, validation=0.5),
+        seeds=2,
+        device="cpu",
+    )
