@@ -183,8 +183,9 @@ from oche.cli import main
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """
-OPTIONS = ["--space", "two", "--data.limit", "100", "--train.batch", "10", "--train.validation", "0.5"]
-OPTIONS += ["--train.epochs", "4", "--train.cells", "1", "--train.channels", "2", "--seeds", "4", "--workers", "2"]
+FEW = ["--space", "two", "--data.limit", "100", "--train.batch", "10", "--train.validation", "0.5"]
+FEW += ["--train.cells", "1", "--train.channels", "2"]
+OPTIONS = [*FEW, "--train.epochs", "4", "--seeds", "4"]
 CELLS = 20
 
 
@@ -213,10 +214,12 @@ def wait_for(process: subprocess.Popen[str], directory: Path, count: int) -> Non
         time.sleep(0.01)
 
 
-def test_interrupted_and_killed_a_build_goes_on_to_the_same_table(tmp_path: Path, monkeypatch: Any) -> None:
+def test_interrupted_and_killed_a_build_goes_on_to_the_same_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     directory, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
 
-    process = start(directory)
+    process = start(directory, "--workers", "2")
     wait_for(process, directory, 1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes
     _, complaints = process.communicate(timeout=PATIENCE)
@@ -228,7 +231,7 @@ def test_interrupted_and_killed_a_build_goes_on_to_the_same_table(tmp_path: Path
     assert all(json.loads(line)["status"] == "done" for line in first)
     assert not (directory / "about.json").exists()
 
-    process = start(directory, "--quiet")
+    process = start(directory, "--workers", "1")
     wait_for(process, directory, len(first) + 1)
     process.kill()
     process.communicate()
@@ -238,21 +241,22 @@ def test_interrupted_and_killed_a_build_goes_on_to_the_same_table(tmp_path: Path
     with (directory / "trainings.jsonl").open("a") as file:
         file.write('{"cell":{"archi')  # where a kill may cut
 
-    process = start(directory)
-    printed, complaints = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, complaints
+    # The rest, and an undisturbed build, in this process: starting others takes seconds.
+    namespace: dict[str, Any] = {"__name__": "script"}
+    before = dict(registry.SPACES)
+    exec(SCRIPT, namespace)
+    monkeypatch.setattr("oche.bench.commands.make_executor", lambda options, report: InThisProcess())
+    try:
+        assert main(["bench", "build", str(directory), *OPTIONS]) == 0
+        printed = capsys.readouterr().out
+        assert main(["bench", "build", str(undisturbed), *OPTIONS, "--quiet"]) == 0
+    finally:
+        registry.SPACES.clear()
+        registry.SPACES.update(before)
     assert lines(directory)[: len(second)] == second
     assert len(lines(directory)) == CELLS
     assert f"{CELLS - len(second)}/{CELLS - len(second)}" in printed
     assert "wrote" in printed
-
-    exec(SCRIPT.replace('__name__ == "__main__"', "False"), {})
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr("oche.bench.commands.make_executor", lambda options, report: InThisProcess())
-            assert main(["bench", "build", str(undisturbed), *OPTIONS, "--json"]) == 0
-    finally:
-        del registry.SPACES["two"]
     for name in ("parameters.npy", "test.npy"):
         assert (directory / name).read_bytes() == (undisturbed / name).read_bytes()
     curves = [np.delete(np.load(d / "curves.npy"), SECONDS, axis=3) for d in (directory, undisturbed)]
@@ -262,8 +266,9 @@ def test_interrupted_and_killed_a_build_goes_on_to_the_same_table(tmp_path: Path
     assert [about.pop("name") for about in abouts] == ["disturbed", "undisturbed"]
     assert abouts[0] == abouts[1]
     text = json.dumps(abouts[0]) + (directory / "trainings.jsonl").read_text()
-    for private in (str(tmp_path), str(Path.home()), str(Path.cwd()), socket.gethostname(), sys.prefix):
-        assert private.strip("/") not in text
+    for place in (str(tmp_path), str(Path.cwd()), sys.prefix):
+        assert place not in text
+    assert f'"{socket.gethostname()}"' not in text
 
 
 class InThisProcess:
@@ -298,11 +303,11 @@ def in_this_process(tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(registry.SPACES, "two", lambda: tiny_plan.space)
     monkeypatch.setattr("oche.bench.commands.make_executor", lambda options, report: InThisProcess())
-    return [*OPTIONS[:-6], "--seeds", "1", "--train.epochs", "1"]
+    return [*FEW, "--train.epochs", "1"]
 
 
 def test_one_seed_has_nothing_to_agree_with(in_this_process: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "build", "bench125", *in_this_process]) == 0
+    assert main(["bench", "build", "bench125", *in_this_process, "--seeds", "1"]) == 0
     printed = capsys.readouterr().out
     assert "3/3" in printed
     assert "space                        two" in printed, "it is not the embedded table of the same name"
@@ -340,11 +345,11 @@ def test_a_failure_is_told_and_retried_when_asked(
 
     monkeypatch.setattr("oche.api.train", broken)
     for expected in ("3/3", ""):
-        assert main(["bench", "build", "t", *in_this_process]) == 2
+        assert main(["bench", "build", "t", *in_this_process, "--seeds", "1"]) == 2
         out, message = capsys.readouterr()
         assert expected in out
         assert message.count("\n") == 1
         assert "architecture 2, seed 0: MemoryError: not enough; --retry-failed" in message
     monkeypatch.setattr("oche.api.train", train)
-    assert main(["bench", "build", "t", *in_this_process, "--retry-failed"]) == 0
+    assert main(["bench", "build", "t", *in_this_process, "--seeds", "1", "--retry-failed"]) == 0
     assert "1/1" in capsys.readouterr().out

@@ -174,7 +174,7 @@ def test_test_accuracies_that_are_damaged(copy: Path) -> None:
         CurveTruth.read(copy)
     (copy / "test.npy").unlink()
     CurveTable.read(copy)
-    with pytest.raises(InputError, match="cannot read test.npy"):
+    with pytest.raises(InputError, match=r"cannot read test\.npy"):
         CurveTruth.read(copy)
 
 

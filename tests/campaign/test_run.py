@@ -216,10 +216,9 @@ def test_usage_is_the_share_of_all_cores() -> None:
 
 def test_real_processes_one_of_which_dies(ledger: Ledger) -> None:
     began = time.monotonic()
-    tasks = [Killed(0), *(Double(n) for n in range(1, 5))]
-    executor = LocalProcesses(2, 1, lambda *words: None)
+    tasks = [Killed(0), *(Double(n) for n in range(1, 4))]
+    executor = LocalProcesses(1, 1, lambda *words: None)
     usage = run_campaign(ledger, lambda ledger: tasks, executor, Seen())
-    assert [entry["cell"] for entry in ledger.select(lambda entry: True)] != []
     assert all(ledger.done(task.cell) for task in tasks[1:])
     failed = ledger.failed(tasks[0].cell)
     assert failed is not None
