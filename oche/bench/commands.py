@@ -57,10 +57,12 @@ def build(directory: Path, options: BuildCommand, output: OutputOptions) -> None
     path = directory / LEDGER
     ledger = Ledger.take(path, KIND, facts, retry_failed=options.retry_failed)
     console = Console()
-    left = len(without(plan.ready(ledger), ledger))
-    shown = CampaignProgress(console, left, _words, quiet=output.quiet or output.json)
-    with ledger.lock(), shown.shown():
-        usage = run_campaign(ledger, plan.ready, make_executor(options, shown.report), shown)
+    with ledger.lock():
+        left = without(plan.ready(ledger), ledger)
+        shown = CampaignProgress(console, len(left), _words, quiet=output.quiet or output.json)
+        remaining = iter(left)  # of tens of thousands, none is looked at twice
+        with shown.shown():
+            usage = run_campaign(ledger, lambda ledger: remaining, make_executor(options, shown.report), shown)
         write_table(directory, plan, ledger, this_machine(device) | {"threads": options.threads})
     if not (output.quiet or output.json):
         print_line(console, f"wrote {directory}; the processes used {usage.share:.0%} of {usage.cores} cores")

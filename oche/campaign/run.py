@@ -84,7 +84,8 @@ def run_campaign(
     Args:
         ledger: what is done already; each cell is appended when it is finished. The caller holds its lock.
         ready: the tasks that can be done at a moment, the next one first; a task may need the results of others.
-            Cells that are done or have failed are left out by this function.
+            Cells that are done or have failed are left out by this function. Where no task needs results of others,
+            one iterator for all calls is enough.
         executor: does them; it is closed at the end.
         watcher: hears of each finished cell.
         finish: adds to a result what the process of the task must not know, such as test accuracies.
@@ -132,12 +133,12 @@ def _start(
     if not executor.free:
         return
     for task in ready(ledger):
-        if not executor.free:
-            return
         key = key_of(task.cell)
         if key not in started:
             started.add(key)
             executor.start(task)
+        if not executor.free:  # asked before the next task is taken from an iterator
+            return
 
 
 def _entry(outcome: Done | Failed, finish: Callable[[Done], dict[str, Any]] | None) -> Entry:

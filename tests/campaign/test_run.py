@@ -1,5 +1,6 @@
 """Working through a campaign, with tasks that are done in this process."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_tasks import Double, Killed, Raises, Waits
+from sample_tasks import LONG, Double, Killed, Raises, Sleeps, Waits
 
 from oche.campaign.ledger import Entry, Ledger
 from oche.campaign.local import LocalProcesses
@@ -214,19 +215,46 @@ def test_usage_is_the_share_of_all_cores() -> None:
     assert Usage(wall=0, busy=0, cores=2).share == 0
 
 
-def test_real_processes_one_of_which_dies(ledger: Ledger) -> None:
+def test_one_iterator_is_enough_where_no_task_needs_another(ledger: Ledger) -> None:
+    taken = []
+
+    def all_tasks() -> Iterator[Task]:
+        for number in range(7):
+            taken.append(number)
+            yield Double(number)
+
+    def look() -> None:
+        assert len(taken) - len(ledger.entries) <= executor.places
+
+    remaining, executor = all_tasks(), Here(places=3, before=look)
+    run_campaign(ledger, lambda ledger: remaining, executor, Seen())
+    assert all(ledger.done(Double(number).cell) for number in range(7))
+
+
+def test_real_processes_one_of_which_dies_and_one_is_ended_by_ctrl_c(ledger: Ledger) -> None:
+    """Twice at once, while a task is at work that would take a minute."""
+
+    def press(*words: Any) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
     began = time.monotonic()
-    tasks = [Killed(0), *(Double(n) for n in range(1, 4))]
-    executor = LocalProcesses(1, 1, lambda *words: None)
-    usage = run_campaign(ledger, lambda ledger: tasks, executor, Seen())
-    assert all(ledger.done(task.cell) for task in tasks[1:])
+    processes = set(multiprocessing.active_children())
+    tasks = [Killed(0), Double(1), Double(2), Sleeps(3), Double(4)]
+    executor = LocalProcesses(1, 1, press)
+    with pytest.raises(Interrupted) as caught:
+        run_campaign(ledger, lambda ledger: tasks, executor, Seen())
+    assert caught.value.signal == signal.SIGINT
+    assert time.monotonic() - began < LONG / 2
+    assert set(multiprocessing.active_children()) == processes
+    assert executor.running == 0
+    assert [bool(ledger.done(task.cell)) for task in tasks] == [False, True, True, False, False]
     failed = ledger.failed(tasks[0].cell)
     assert failed is not None
     assert "SIGKILL" in failed["error"]
     assert failed["trace"] == ""
-    assert usage.wall <= time.monotonic() - began
-    assert 0 <= usage.busy <= usage.wall * 2
-    assert executor.running == 0
+    assert not ledger.failed(tasks[3].cell)
+    assert Ledger.read(ledger.path, KIND).entries == ledger.entries
 
 
 def test_errors_and_stops_as_values() -> None:
