@@ -550,6 +550,6 @@ def test_a_run_in_another_space_is_shown_resumed_and_trained_again(capsys, tmp_p
     assert main(["diff", "out", "out"]) == 0
     capsys.readouterr()
     assert main(["show", "out"]) == 0
-    assert "nasbench201: supernet of 2 cells and 4 channels" in capsys.readouterr().out
+    assert "nasbench201: 4 nodes per cell, supernet of 2 cells and 4 channels" in capsys.readouterr().out
     assert main(["train", "out", *SHORT, "--data.limit", "200", "--threads", "1", "--run", "again"]) == 0
     assert Path("again/architecture.json").read_text() == Path("out/architecture.json").read_text()

@@ -20,7 +20,7 @@ PATIENCE = 60.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
     pytest.importorskip("ray", reason="Ray is optional")
-    cluster = make_executor(CampaignOptions(executor="ray", workers=2, threads=1), lambda *words: None)
+    cluster = make_executor(CampaignOptions(executor="ray", workers=2, threads=2), lambda *words: None)
     assert isinstance(cluster, RayCluster)
     yield cluster
     cluster.close()
@@ -37,6 +37,7 @@ def outcomes(cluster: RayCluster, wanted: int) -> dict[str, Outcome]:
 
 def test_results_and_errors_come_back_as_values(cluster: RayCluster) -> None:
     assert (cluster.free, cluster.running) == (2, 0)
+    assert pytest.importorskip("ray").cluster_resources()["CPU"] == 4, "whatever this machine has"
     cluster.start(Double(21))
     cluster.start(Raises())
     assert (cluster.free, cluster.running) == (0, 2)
@@ -53,7 +54,7 @@ def test_results_and_errors_come_back_as_values(cluster: RayCluster) -> None:
     found = outcomes(cluster, 2)
     assert found["Refuses"] == Failed(Refuses().cell, "give --cure")
     assert isinstance(found["Threads"], Done)
-    assert found["Threads"].value == {"threads": 1}
+    assert found["Threads"].value == {"threads": 2}
 
 
 def test_a_process_that_dies_is_one_failure(cluster: RayCluster) -> None:
