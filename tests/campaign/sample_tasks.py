@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,15 @@ class Large(Sample):
     """A result that no pipe holds at once."""
 
     def run(self, workplace: Workplace) -> dict[str, Any]:
+        return {"text": "x" * 5_000_000}
+
+
+class Torn(Sample):
+    """Killed while it sends a result that no pipe holds at once."""
+
+    def run(self, workplace: Workplace) -> dict[str, Any]:
+        workplace.report(0.0, str(os.getpid()))
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()
         return {"text": "x" * 5_000_000}
 
 

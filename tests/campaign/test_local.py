@@ -25,6 +25,7 @@ from sample_tasks import (
     Searches,
     Sleeps,
     Threads,
+    Torn,
     Waits,
 )
 
@@ -163,6 +164,17 @@ def test_a_process_that_dies_is_one_failure(shared: Place) -> None:
     assert isinstance(found["Exits 0"], Failed)
     assert "exit status 7" in found["Exits 0"].error
     assert isinstance(found["Double 2"], Done)
+    assert isinstance(shared.do(Double(3))["Double 3"], Done)
+
+
+def test_a_process_that_dies_in_the_middle_of_its_result_is_one_failure(shared: Place) -> None:
+    shared.reports.clear()
+    shared.executor.start(Torn())
+    shared.until_reported()
+    wait_until(lambda: ended(int(shared.reports[0][2])), "it kills itself")
+    [torn] = shared.outcomes(1)
+    assert isinstance(torn, Failed)
+    assert "SIGKILL" in torn.error
     assert isinstance(shared.do(Double(3))["Double 3"], Done)
 
 
