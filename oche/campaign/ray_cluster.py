@@ -39,7 +39,7 @@ class RayCluster:
         self._own = not ray.is_initialized()
         if self._own:
             # One that is started here has as many CPUs as are asked for: a task that needs more would wait for ever.
-            size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers * threads}
+            size: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers * threads}
             ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False, **size)
         self._function = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_work_on_cluster)
         self._threads, self._places = threads, workers
