@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -50,6 +50,7 @@ def default_preset(device: torch.device) -> str:
 def at_preset(space: Space, stack: Stack | None) -> Space:
     """The space with a preset's size of its supernet, which makes it smaller and never larger."""
     own = space.supernet_stack
-    if stack is None or (own.cells <= stack.cells and own.channels <= stack.channels):
+    if stack is None:
         return space
-    return space.replace(supernet_stack=stack)
+    cells, channels = min(own.cells, stack.cells), min(own.channels, stack.channels)
+    return space.replace(supernet_stack=replace(own, cells=cells, channels=channels))

@@ -235,6 +235,46 @@ def test_bad_options_are_refused(capsys, arguments, parts):
     refused(capsys, ["run", *arguments], *parts)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["bench build", "DIRECTORY", "requires an argument"]),
+        (["t", "--space", "darts"], ["every architecture", "--space bench125"]),
+        (["t", "--space", "bench126"], ["unknown space 'bench126'", "did you mean 'bench125'"]),
+        (["t", "--space.nodes", "2"], ["bench125", "leave out nodes"]),
+        (["t", "--train", "small"], ["validation images that watch", "--train bench125"]),
+        (["t", "--train.validation", "0"], ["validation images that watch"]),
+        (["t", "--train.batch", "5000"], ["batch=5000", "--train.batch"]),
+        (["t", "--train.auxiliary", "0.4"], ["auxiliary head", "--train.auxiliary 0"]),
+        (["t", "--seeds", "0"], ["seeds >= 1", "0"]),
+        (["t", "--seeds", "two"], ["--seeds", "'two'"]),
+        (["t", "--workers", "0"], ["--workers 0"]),
+        (["t", "--executor", "slurm"], ["--executor", "slurm", "ray"]),
+        (["t", "--data", "missing.npz"], ["missing.npz", "no such file"]),
+        (["t", "--device", "cudda"], ["'cudda'", "--device cpu"]),
+        (["file/t"], ["cannot write", "file"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_bad_table_is_refused_before_anything_is_trained(capsys, arguments, parts):
+    Path("file").write_text("")
+    refused(capsys, ["bench", "build", *arguments], *parts)
+    assert not Path("t").exists()
+
+
+def test_a_place_that_holds_another_table_is_refused(capsys):
+    Path("t").mkdir()
+    Path("t/trainings.jsonl").write_text('{"format": 1, "kind": "comparison"}\n')
+    refused(capsys, ["bench", "build", "t"], "t/trainings.jsonl", "something else than a table")
+    Path("t/trainings.jsonl").write_text('{"format": 1, "kind": "table", "space": 5}\n')
+    refused(capsys, ["bench", "build", "t"], "another table", "its space is 5")
+
+
+def test_showing_no_table_is_refused(capsys):
+    refused(capsys, ["bench", "show", "nowhere"], "no table in 'nowhere'", "oche bench build")
+    refused(capsys, ["bench", "shaw"], "shaw")
+
+
 def test_corrupt_data_is_refused(capsys, tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"not a zip file")
     refused(capsys, ["run", "--data", str(tmp_path / "broken.npz")], "broken.npz")
@@ -510,6 +550,6 @@ def test_a_run_in_another_space_is_shown_resumed_and_trained_again(capsys, tmp_p
     assert main(["diff", "out", "out"]) == 0
     capsys.readouterr()
     assert main(["show", "out"]) == 0
-    assert "nasbench201: supernet of 2 cells and 4 channels" in capsys.readouterr().out
+    assert "nasbench201: 4 nodes per cell, supernet of 2 cells and 4 channels" in capsys.readouterr().out
     assert main(["train", "out", *SHORT, "--data.limit", "200", "--threads", "1", "--run", "again"]) == 0
     assert Path("again/architecture.json").read_text() == Path("out/architecture.json").read_text()

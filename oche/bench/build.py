@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from oche import api
@@ -24,6 +25,7 @@ from oche.campaign.ledger import Ledger
 from oche.campaign.task import Cell, Workplace
 from oche.data.split import TEST_SEED
 from oche.errors import InputError
+from oche.feed import training_feed
 from oche.files import write_whole, writing
 from oche.plain import described
 from oche.spaces.space import Space
@@ -79,14 +81,27 @@ class Plan:
             for number, architecture in enumerate(self.space.enumerate()):
                 yield Training(number, architecture, seed, self)
 
+    def check(self) -> None:
+        """See, before anything is trained, that the networks fit the images and the images the batches.
+
+        Raises:
+            InputError: they do not.
+        """
+        data, device = self.data.read(), torch.device(self.device)
+        training_feed(data, self.protocol, 0, device, split=SPLIT)
+        with torch.device("meta"):
+            self.space.network(
+                next(self.space.enumerate()), data.task, self.protocol.stack, auxiliary=self.protocol.auxiliary > 0
+            )
+
     @property
     def facts(self) -> dict[str, Any]:
         """What the table says about itself, and what must be the same when its building goes on."""
         return {
-            "name": self.name,
             "space": json.loads(self.space.to_json()),
             "data": self.data.name,
             "fingerprint": self.data.fingerprint,
+            "augment": described(self.data.read().augment),
             "protocol": described(self.protocol),
             "seeds": list(range(self.seeds)),
         }
@@ -144,10 +159,13 @@ def write_table(directory: Path, plan: Plan, ledger: Ledger, machine: Mapping[st
         if entry is None:
             failed = ledger.failed(task.cell)
             reason = failed["error"] if failed else "it was not trained"
-            raise InputError(f"the table lacks architecture {task.number}, seed {task.seed}: {reason}")
-        curves[task.number, task.seed] = np.stack([entry["curves"][name] for name in METRICS], axis=1)
+            raise InputError(
+                f"the table lacks architecture {task.number}, seed {task.seed}: {reason}; --retry-failed trains again "
+                "what has failed"
+            )
+        curves[task.number, task.seed] = np.array([entry["curves"][name] for name in METRICS], np.float32).T
         test[task.number, task.seed], parameters[task.number] = entry["test"], entry["parameters"]
-    about = {"format": FORMAT, **plan.facts, "machine": dict(machine)}
+    about = {"format": FORMAT, "name": plan.name, **plan.facts, "machine": dict(machine)}
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     for name, array in (("curves.npy", curves), ("parameters.npy", parameters), ("test.npy", test)):

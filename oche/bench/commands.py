@@ -17,7 +17,7 @@ from oche.bench.curve_truth import CurveTruth
 from oche.campaign.data import CampaignData
 from oche.campaign.executors import make_executor
 from oche.campaign.ledger import Entry, Ledger
-from oche.campaign.run import run_campaign
+from oche.campaign.run import run_campaign, without
 from oche.campaign.watch import CampaignProgress
 from oche.config.options import BuildCommand, OutputOptions
 from oche.config.resolve import resolve_protocol, resolve_space
@@ -45,27 +45,28 @@ def build(directory: Path, options: BuildCommand, output: OutputOptions) -> None
     device = resolve_device(options.device)
     sizes = preset("paper")  # a space's own size, unless options say otherwise
     plan = Plan(
-        name=directory.name,
+        name=directory.resolve().name,
         space=resolve_space(options.space, sizes),
         data=CampaignData.of(options.data),
         protocol=resolve_protocol(options.train, sizes),
         seeds=options.seeds,
         device=str(device),
     )
+    plan.check()
     facts = plan.facts | {"threads": options.threads}
     path = directory / LEDGER
     ledger = Ledger.take(path, KIND, facts, retry_failed=options.retry_failed)
     console = Console()
-    left = sum(ledger.done(task.cell) is None for task in plan.ready(ledger))
-    shown = CampaignProgress(console, left, _words, quiet=output.quiet or output.json)
-    with ledger.lock(), shown.shown():
-        usage = run_campaign(ledger, plan.ready, make_executor(options, shown.report), shown)
-        write_table(
-            directory, plan, ledger, this_machine(resolve_device(options.device)) | {"threads": options.threads}
-        )
+    with ledger.lock():
+        left = without(plan.ready(ledger), ledger)
+        shown = CampaignProgress(console, len(left), _words, quiet=output.quiet or output.json)
+        remaining = iter(left)  # of tens of thousands, none is looked at twice
+        with shown.shown():
+            usage = run_campaign(ledger, lambda ledger: remaining, make_executor(options, shown.report), shown)
+        write_table(directory, plan, ledger, this_machine(device) | {"threads": options.threads})
     if not (output.quiet or output.json):
         print_line(console, f"wrote {directory}; the processes used {usage.share:.0%} of {usage.cores} cores")
-    show(str(directory), output)
+    _show(str(directory), CurveTruth.read(directory), output)
 
 
 def show(name: str, output: OutputOptions) -> None:
@@ -74,7 +75,10 @@ def show(name: str, output: OutputOptions) -> None:
     Raises:
         InputError: there is no such table.
     """
-    truth = CurveTruth.embedded(name) if name in EMBEDDED else CurveTruth.read(name)
+    _show(name, CurveTruth.embedded(name) if name in EMBEDDED else CurveTruth.read(name), output)
+
+
+def _show(name: str, truth: CurveTruth, output: OutputOptions) -> None:
     table = truth.table
     valid = np.stack([table.accuracies(seed=s) for s in range(table.seeds)], axis=1)
     test = np.array([truth.trials(a) for a in table.architectures])
@@ -102,7 +106,7 @@ def show(name: str, output: OutputOptions) -> None:
         for key, value in facts.items():
             shown.add_row(key, _text(value))
         new_console().print(shown)
-        if min(agreement(valid)) < AGREEMENT:
+        if min(agreement(valid), default=1.0) < AGREEMENT:
             print_line(
                 new_console(),
                 f"the seeds agree by less than {AGREEMENT} (Kendall's tau): the table says little about its "
@@ -115,6 +119,9 @@ def agreement(accuracies: NDArray[np.float64]) -> list[float]:
 
     Args:
         accuracies: architectures x seeds.
+
+    Returns:
+        One number for each seed; none where there is one seed only.
     """
     seeds = accuracies.shape[1]
     others = list(combinations(range(seeds), seeds - 1))[::-1]  # others[k] leaves out seed k

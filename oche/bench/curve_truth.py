@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from oche.architecture import Architecture
 from oche.bench.curves import CurveTable, embedded_directory, read_array
 from oche.bench.ranking import Ranking
+from oche.errors import InputError
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -45,7 +46,13 @@ class CurveTruth:
 
     @classmethod
     def _of(cls, table: CurveTable, directory: Traversable) -> CurveTruth:
-        return cls(table, read_array(directory, "test.npy"))
+        test = read_array(directory, "test.npy")
+        if test.shape != (table.space.size, table.seeds):
+            raise InputError(
+                f"test.npy of the table in {str(directory)!r} needs {(table.space.size, table.seeds)} numbers "
+                f"(architectures, seeds), but has {test.shape}; build it again"
+            )
+        return cls(table, test)
 
     def accuracy(self, architecture: Architecture) -> float:
         """Test accuracy in percent after the last epoch, mean over the seeds.

@@ -74,13 +74,20 @@ class CurveTable:
     @classmethod
     def _of(cls, directory: Traversable) -> CurveTable:
         about = read_about(directory)
-        space = space_from_json(json.dumps(about["space"]))
+        try:
+            space = space_from_json(json.dumps(about["space"]))
+            wanted = (space.size, len(about["seeds"]), about["protocol"]["epochs"], len(METRICS))
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"about.json of the table in {str(directory)!r} is damaged ({type(error).__name__}: {error}); "
+                "build it again"
+            ) from None
         curves, parameters = read_array(directory, "curves.npy"), read_array(directory, "parameters.npy")
-        wanted = (space.size, len(about["seeds"]), about["protocol"]["epochs"], len(METRICS))
         if curves.shape != wanted or parameters.shape != wanted[:1]:
             raise InputError(
                 f"the table in {str(directory)!r} needs curves of {wanted} numbers (architectures, seeds, epochs, "
-                f"metrics), but has {curves.shape}; build it again"
+                f"metrics) and {wanted[:1]} parameter counts, but has {curves.shape} and {parameters.shape}; "
+                "build it again"
             )
         return cls(space, about, curves, parameters)
 
@@ -178,9 +185,11 @@ def read_about(directory: Traversable) -> dict[str, Any]:
         about: dict[str, Any] = json.loads((directory / "about.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"there is no table in {str(directory)!r}: {error}; oche bench build makes one") from None
-    if about.get("format") != FORMAT:
+    written = about.get("format") if isinstance(about, dict) else None
+    if written != FORMAT:
         raise InputError(
-            f"the table in {str(directory)!r} has format {about.get('format')!r}, this oche reads {FORMAT}"
+            f"the table in {str(directory)!r} has format {written!r}, but this oche reads format {FORMAT}; read it "
+            "with the oche that wrote it"
         )
     return about
 
@@ -192,8 +201,8 @@ def read_array(directory: Traversable, name: str) -> NDArray[Any]:
         InputError: it cannot be read.
     """
     try:
-        array: NDArray[Any] = np.load(io.BytesIO((directory / name).read_bytes()), allow_pickle=False)
-    except (OSError, ValueError) as error:
+        array: NDArray[Any] = np.lib.format.read_array(io.BytesIO((directory / name).read_bytes()), allow_pickle=False)
+    except (OSError, ValueError) as error:  # np.load would take an empty file or an archive for something else
         raise InputError(f"cannot read {name} of the table in {str(directory)!r}: {error}; build it again") from None
     array.setflags(write=False)
     return array

@@ -7,7 +7,8 @@ two lines about one cell the later counts. A kill can cut the last line short; i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,6 +40,7 @@ class Ledger:
     def __init__(self, path: Path, header: Mapping[str, Any], entries: Mapping[Key, Entry]) -> None:
         self.path, self.header = path, dict(header)
         self.entries: dict[Key, Entry] = dict(entries)
+        self._retry_failed = False
 
     @classmethod
     def read(cls, path: Path, kind: str) -> Ledger:
@@ -56,11 +58,13 @@ class Ledger:
         except OSError as error:
             raise InputError(f"cannot read the results {str(path)!r}: {error.strerror or error}") from None
         values: list[Entry] = []
+        entries: dict[Key, Entry] = {}
         for number, line in enumerate(lines, 1):
             try:
                 value = json.loads(line)
                 if number > 1:
-                    value["cell"].items(), value["status"]
+                    value["status"]
+                    entries[key_of(value["cell"])] = value
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise InputError(
                     f"line {number} of {str(path)!r} is no result ({type(error).__name__}: {error}); bring the file "
@@ -74,7 +78,7 @@ class Ledger:
                 f"{str(path)!r} has format {values[0].get('format')!r}, but this oche reads format {FORMAT}; "
                 "go on with the oche that wrote it"
             )
-        return cls(path, values[0], {key_of(value["cell"]): value for value in values[1:]})
+        return cls(path, values[0], entries)
 
     @classmethod
     def begin(cls, path: Path, kind: str, about: Mapping[str, Any]) -> Ledger:
@@ -91,7 +95,7 @@ class Ledger:
 
     @classmethod
     def take(cls, path: Path, kind: str, about: Mapping[str, Any], *, retry_failed: bool = False) -> Ledger:
-        """Go on with a results file, or make a new one.
+        """Go on with a results file, or make a new one. An old one is not changed before `lock`.
 
         Args:
             path: the file.
@@ -102,7 +106,9 @@ class Ledger:
         Raises:
             InputError: the file is of another campaign, or cannot be used.
         """
-        if not path.exists():
+        with writing(path):  # a directory that may not be looked into
+            begun = path.exists()
+        if not begun:
             return cls.begin(path, kind, about)
         ledger = cls.read(path, kind)
         for name, value in about.items():
@@ -112,16 +118,19 @@ class Ledger:
                     f"{str(path)!r} is of another {kind}: its {name} is {_short(before)}, but now it is "
                     f"{_short(value)}; bring the old one back, or write to another file"
                 )
-        if retry_failed:
-            ledger.entries = {key: entry for key, entry in ledger.entries.items() if entry["status"] == "done"}
-        ledger.rewrite(ledger.header)
+        ledger._retry_failed = retry_failed
+        ledger._forget_failed()
         return ledger
 
-    def lock(self) -> FileLock:
-        """Take the file for this process; whoever holds the lock may write.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Have the file for this process; only who has it may write.
+
+        The file is read again first, because it may have grown since, and a line that a kill has cut short is taken
+        away.
 
         Raises:
-            InputError: another process has it.
+            InputError: another process has it, or it cannot be written.
         """
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         with writing(self.path):
@@ -131,18 +140,26 @@ class Ledger:
                 raise InputError(
                     f"another process is working on {str(self.path)!r}; wait for it, or stop it first"
                 ) from None
-        return lock
+        try:
+            now = Ledger.read(self.path, self.header["kind"])
+            self.entries = now.entries
+            self._forget_failed()
+            self.rewrite(now.header)
+            yield
+        finally:
+            lock.release()
 
     def rewrite(self, header: Mapping[str, Any]) -> None:
-        """Change the header, and take away a line that a kill has cut short."""
+        """Write the file anew, with another header."""
         self.header = dict(header)
         write_whole(self.path, "".join(map(_line, (self.header, *self.entries.values()))).encode())
 
     def append(self, entry: Entry) -> None:
         """Add what became of a cell; it is on the disk when this returns."""
-        append_line(self.path, _line(entry).rstrip("\n"))
+        line = _line(entry)
+        append_line(self.path, line.rstrip("\n"))
         sync(self.path)
-        self.entries[key_of(entry["cell"])] = entry
+        self.entries[key_of(entry["cell"])] = json.loads(line)  # as it will be read: null instead of NaN
 
     def done(self, cell: Cell) -> Entry | None:
         """The result of a cell, if there is one."""
@@ -153,6 +170,10 @@ class Ledger:
         """Why a cell has failed, if it has."""
         entry = self.entries.get(key_of(cell))
         return entry if entry is not None and entry["status"] == "failed" else None
+
+    def _forget_failed(self) -> None:
+        if self._retry_failed:
+            self.entries = {key: entry for key, entry in self.entries.items() if entry["status"] == "done"}
 
     def select(self, matches: Callable[[Entry], bool]) -> list[Entry]:
         """The results of the cells that are done and match."""

@@ -1,7 +1,8 @@
 """Tasks in parallel processes of this machine.
 
 `concurrent.futures` breaks its whole pool when one process dies; here that is the failure of one task, and another
-process takes its place. Each process is fresh (`spawn`), so that CUDA works in it, and ends with its parent.
+process takes its place. Each process is fresh (`spawn`), so that CUDA works in it, and ends with its parent. It is no
+daemon in the sense of `multiprocessing`, because those may not start processes that load data.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Event
 
 from oche.campaign.task import Cell, Failed, Outcome, Task, Workplace
 
@@ -22,7 +23,10 @@ GLANCE = 0.2
 """Seconds after which a waiting parent looks up, so that Ctrl-C is noticed soon."""
 
 PATIENCE = 5.0
-"""Seconds that an idle process gets to end by itself."""
+"""Seconds that a process gets to end by itself."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""They reach all processes of a terminal or a job; the parent decides what they mean."""
 
 
 class LocalProcesses:
@@ -37,7 +41,6 @@ class LocalProcesses:
     def __init__(self, workers: int, threads: int, report: Callable[[Cell, float, str], None]) -> None:
         self._threads, self._report = threads, report
         self._context = multiprocessing.get_context("spawn")
-        self._stop = self._context.Event()
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
         self._places = workers
@@ -54,9 +57,9 @@ class LocalProcesses:
 
     def start(self, task: Task) -> None:
         """Give a task to a process."""
-        worker = self._idle.pop() if self._idle else _Worker(self._context, self._threads, self._stop)
-        worker.give(task)
+        worker = self._rested() or _Worker(self._context, self._threads)
         self._busy.append(worker)
+        worker.give(task)
 
     def outcomes(self) -> list[Outcome]:
         """What has become of tasks since the last call; waits a moment where nothing has."""
@@ -73,79 +76,151 @@ class LocalProcesses:
                 self._idle.append(worker)
         return found
 
+    def _rested(self) -> _Worker | None:
+        """An idle process; one that has died meanwhile is no loss."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.running:
+                return worker
+            worker.end()
+        return None
+
     def stop(self) -> None:
         """Ask all tasks to save and stop."""
-        self._stop.set()
+        for worker in self._busy:
+            worker.ask_to_stop()
 
     def close(self) -> None:
         """End all processes; what a busy one has not saved is lost."""
-        for worker in (*self._idle, *self._busy):
-            worker.end(at_once=worker in self._busy)
+        for worker in self._busy:  # all of them first: whoever is impatient may interrupt the waiting below
+            worker.kill()
+        for worker in self._idle:
+            worker.connection.close()  # it ends when it reads the end of its connection
+        for worker in (*self._busy, *self._idle):
+            worker.end()
         self._idle, self._busy = [], []
 
 
 class _Worker:
     """One process and the connection to it."""
 
-    def __init__(self, context: multiprocessing.context.SpawnContext, threads: int, stop: Event) -> None:
+    def __init__(self, context: multiprocessing.context.SpawnContext, threads: int) -> None:
         self.connection, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(target=_serve, args=(theirs, threads, stop), daemon=True)
-        self._process.start()
+        self._process: BaseProcess = context.Process(target=_serve, args=(theirs, threads))
+        with _signals_held_back():
+            self._process.start()
         theirs.close()  # so that the end of the process is the end of the connection
         self.cell: Cell = {}
         self.alive = True
+        self._asked = False
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
 
     def give(self, task: Task) -> None:
         self.cell = task.cell
-        with suppress(BrokenPipeError):  # it has died while it was idle; `hear` says so
-            self.connection.send(task)
+        self._send(task)
+
+    def ask_to_stop(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._send(None)
+
+    def _send(self, message: Task | None) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has just died; `hear` says so
+            self.connection.send(message)
 
     def hear(self) -> Outcome | tuple[float, str]:
         try:
             message: Outcome | tuple[float, str] = self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # before a message, or in the middle of one
             self.alive = False
-            self._process.join()
-            return Failed(self.cell, f"its process died ({_way_of_dying(self._process.exitcode)})")
+            return Failed(self.cell, f"its process died ({_way_of_dying(self.end())})")
         return message
 
-    def end(self, *, at_once: bool) -> None:
-        self.connection.close()  # an idle process ends when it reads the end of its connection
-        self._process.join(0 if at_once else PATIENCE)
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> int | None:
+        """Wait for its end, not too long, and return the exit status."""
+        self.connection.close()
+        self._process.join(PATIENCE)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+        status = self._process.exitcode
         self._process.close()
+        return status
 
 
-class _StopEvent:
-    """The wish to stop, as checkpoints ask for it."""
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """What is started inside does not hear of signals before it says so: it would die of Ctrl-C while it imports."""
+    if os.name != "posix":
+        yield
+        return
+    resource_tracker.ensure_running()  # a process of Python's own; its start would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def __init__(self, event: Event) -> None:
-        self._event = event
+
+class _Asked:
+    """The wish to stop, as checkpoints ask for it.
+
+    It is a message and not an `Event`, whose lock a process that is killed may hold for ever.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._number: int | None = None
 
     @property
     def received(self) -> int | None:
-        return signal.SIGINT if self._event.is_set() else None
+        if self._number is None and self._connection.poll():
+            try:
+                self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # the parent is gone
+            self._number = signal.SIGINT
+        return self._number
 
 
-def _serve(connection: Connection, threads: int, stop: Event) -> None:
+def _serve(connection: Connection, threads: int) -> None:
     """The life of a process: tasks, until the connection ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # both reach all processes of a terminal; the parent decides
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if os.name == "posix":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     from oche.campaign.work import work
 
     torch.set_num_threads(threads)
-    workplace = Workplace(stop=_StopEvent(stop), report=lambda share, text: connection.send((share, text)))
+
+    def tell(message: Outcome | tuple[float, str]) -> None:
+        try:
+            connection.send(message)
+        except OSError:  # the parent is gone, or wants nothing any more
+            os._exit(1)
+
+    workplace = Workplace(stop=_Asked(connection), report=lambda share, text: tell((share, text)))
     while True:
         try:
             task = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
-        connection.send(work(task, workplace))
+        if task is None:  # it came after the end of the last task
+            continue
+        outcome = work(task, workplace)
+        try:
+            tell(outcome)
+        except Exception as error:  # it cannot be pickled; nothing of it has been sent
+            tell(Failed(task.cell, f"its result cannot be sent: {type(error).__name__}: {error}"))
 
 
 def _end_with_parent() -> None:

@@ -6,6 +6,7 @@ and its checkpoints, must lie on storage that all machines of the cluster share.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from oche.campaign.task import Failed, Outcome, Task, Workplace
@@ -37,7 +38,9 @@ class RayCluster:
         self._ray: Any = ray
         self._own = not ray.is_initialized()
         if self._own:
-            ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+            # One that is started here has as many CPUs as are asked for: a task that needs more would wait for ever.
+            size: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers * threads}
+            ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False, **size)
         self._function = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_work_on_cluster)
         self._threads, self._places = threads, workers
         self._busy: dict[Any, Task] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from oche.campaign.ledger import Entry, Ledger, key_of
-from oche.campaign.task import Cell, Done, Failed, Outcome, Stopped, Task
+from oche.campaign.task import Done, Failed, Outcome, Stopped, Task
 from oche.interrupt import Interrupted, Interrupts
 
 
@@ -84,7 +84,8 @@ def run_campaign(
     Args:
         ledger: what is done already; each cell is appended when it is finished. The caller holds its lock.
         ready: the tasks that can be done at a moment, the next one first; a task may need the results of others.
-            Cells that are done or have failed are left out by this function.
+            Cells that are done or have failed are left out by this function. Where no task needs results of others,
+            one iterator for all calls is enough.
         executor: does them; it is closed at the end.
         watcher: hears of each finished cell.
         finish: adds to a result what the process of the task must not know, such as test accuracies.
@@ -93,29 +94,33 @@ def run_campaign(
         Interrupted: the user has stopped it; tasks that can save have saved.
     """
     began, busy = time.monotonic(), 0.0
-    started = {key for key, entry in ledger.entries.items()}
+    started, changed = set(ledger.entries), True
     with Interrupts() as interrupts:
         try:
             while True:
-                if interrupts.received is None:
-                    _start(ledger, ready, executor, started)
-                else:
+                if interrupts.received is not None:
                     executor.stop()
+                elif changed:  # asking what is ready may take long in a large campaign
+                    _start(ledger, ready, executor, started)
                 if not executor.running:
                     break
-                for outcome in executor.outcomes():
+                outcomes = executor.outcomes()
+                changed = bool(outcomes)
+                for outcome in outcomes:
                     if isinstance(outcome, Stopped):
                         continue
                     entry = _entry(outcome, finish)
                     busy += outcome.busy if isinstance(outcome, Done) else 0.0
                     ledger.append(entry)
                     watcher.finished(entry)
-        except KeyboardInterrupt:
-            pass  # the second Ctrl-C: what is in the ledger is safe
+        except KeyboardInterrupt:  # the second Ctrl-C: what is in the ledger is safe
+            if interrupts.received is None:
+                raise
         finally:
             executor.close()
         if interrupts.received is not None:
-            raise Interrupted(interrupts.received, f"stopped; {len(ledger.entries)} cells are in {ledger.path}")
+            kept = f"stopped; {len(ledger.entries)} cells are in {ledger.path}"
+            raise Interrupted(interrupts.received, f"{kept}; the same command goes on")
     return Usage(time.monotonic() - began, busy, os.cpu_count() or 1)
 
 
@@ -128,12 +133,12 @@ def _start(
     if not executor.free:
         return
     for task in ready(ledger):
-        if not executor.free:
-            return
         key = key_of(task.cell)
         if key not in started:
             started.add(key)
             executor.start(task)
+        if not executor.free:  # asked before the next task is taken from an iterator
+            return
 
 
 def _entry(outcome: Done | Failed, finish: Callable[[Done], dict[str, Any]] | None) -> Entry:
@@ -143,6 +148,6 @@ def _entry(outcome: Done | Failed, finish: Callable[[Done], dict[str, Any]] | No
     return {"cell": dict(outcome.cell), "status": "done", "wall": outcome.wall, "busy": outcome.busy, **value}
 
 
-def without(cells: Iterable[Cell], ledger: Ledger) -> list[Cell]:
-    """The cells about which the ledger says nothing."""
-    return [cell for cell in cells if key_of(cell) not in ledger.entries]
+def without(tasks: Iterable[Task], ledger: Ledger) -> list[Task]:
+    """The tasks about which the ledger says nothing."""
+    return [task for task in tasks if key_of(task.cell) not in ledger.entries]

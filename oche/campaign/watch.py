@@ -41,10 +41,10 @@ class CampaignProgress:
             yield
             return
         self._bar = Progress(
-            TextColumn("{task.fields[cells]}"),
+            TextColumn("{task.fields[cells]}", markup=False),
             BarColumn(20),
             TimeRemainingColumn(),
-            TextColumn("left  {task.fields[running]}"),
+            TextColumn("left  {task.fields[running]}", markup=False),
             console=self._console,
         )
         with self._bar:

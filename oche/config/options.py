@@ -157,21 +157,29 @@ class Seeds:
 
     all: tuple[int, ...]
 
+    MOST: ClassVar[int] = 10_000
+    """A larger number of seeds is a seed that lacks its comma."""
+
     @classmethod
     def parse(cls, text: str) -> Seeds:
         """Read `4`, which means 0 to 3, or a list such as `0,3,7`; a list of one is written `5,`.
 
         Raises:
-            InputError: the text has another form, or a seed is given twice.
+            InputError: the text has another form, a seed is given twice, or a number of seeds is none that anybody
+                means.
         """
         words = [word.strip() for word in text.split(",")]
         listed = words[:-1] if len(words) > 1 and not words[-1] else words
-        if not all(re.fullmatch(r"\d+", word, re.ASCII) for word in listed):
+        if not all(re.fullmatch(r"\d{1,18}", word, re.ASCII) for word in listed):
             raise InputError(f"seeds are a number of them, such as 4, or a list, such as 0,3,7, but got {text!r}")
         numbers = tuple(map(int, listed))
         if len(words) == 1:
             if numbers[0] < 1:
                 raise InputError("at least one seed is needed, but got 0; --seeds 4 means the seeds 0 to 3")
+            if numbers[0] > cls.MOST:
+                raise InputError(
+                    f"{text.strip()} means that many seeds, more than {cls.MOST}; one seed is written {text.strip()},"
+                )
             return cls(tuple(range(numbers[0])))
         twice = [number for number in numbers if numbers.count(number) > 1]
         if twice:

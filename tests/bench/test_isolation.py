@@ -11,19 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oche.bench.build import Plan, write_table
+from oche.bench.curves import METRICS, CurveTable
 from oche.bench.embedded import embedded_columns
 from oche.bench.table import Table
+from oche.campaign.ledger import Ledger, key_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "oche"
-TRUTH = "oche.bench.truth"
+TRUTHS = ("oche.bench.truth", "oche.bench.curve_truth")
 
-# What a search consists of (the axes of a method, the loop), and the table it may ask.
+# What a search consists of (the axes of a method, the loop, its task in a comparison), and the tables it may ask.
 SEARCH = (
     "loop.py",
     "methods.py",
     "domain.py",
     "bench/table.py",
+    "bench/curves.py",
+    "compare/tasks.py",
     *("mixture", "nn", "objective", "probe", "select", "spaces", "stages"),
 )
 
@@ -121,9 +126,11 @@ def test_the_search_through_a_table_finds_what_is_there() -> None:
 def test_no_module_of_a_search_imports_the_truth() -> None:
     reached = closure(search_modules())
     assert {"oche.loop", "oche.bench.encoding", "oche.architecture", "oche.nn.cell"} <= reached
-    assert TRUTH in MODULES
-    assert TRUTH not in reached
-    assert TRUTH in closure([TRUTH])
+    for truth in TRUTHS:
+        assert truth in MODULES
+        assert truth not in reached
+        assert truth in closure([truth])
+    assert set(TRUTHS) <= closure(["oche.compare.judge"])
 
 
 def test_a_search_on_a_table_never_opens_the_test_file() -> None:
@@ -143,6 +150,59 @@ assert "oche.bench.truth" not in sys.modules
 from oche.bench.truth import Truth
 assert not [name for name in opened if name.endswith("test.npy")], "importing is not opening"
 Truth.embedded()
+assert any(name.endswith("test.npy") for name in opened)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def curve_table(tiny_plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    """A table of curves, and its test accuracies."""
+    directory = tmp_path_factory.mktemp("curves") / "table"
+    plan = tiny_plan
+    entries, hidden = {}, []
+    for i, task in enumerate(plan.ready(Ledger(directory, {}, {}))):
+        hidden.append(70.125 + i)
+        curves = {name: [10.0 + i + epoch for epoch in range(plan.protocol.epochs)] for name in METRICS}
+        entries[key_of(task.cell)] = {
+            "cell": task.cell, "status": "done", "test": hidden[-1], "parameters": 7, "curves": curves
+        }  # fmt: skip
+    write_table(directory, plan, Ledger(directory, {}, entries), {})
+    return directory, hidden
+
+
+def test_nothing_in_a_table_of_curves_is_a_test_accuracy(curve_table: tuple[Path, list[float]]) -> None:
+    directory, hidden = curve_table
+    table = CurveTable.read(directory)
+    table.accuracy(table.architectures[0])
+    sizes = set()  # of arrays, and of those that they are views of
+    for found in reachable(table):
+        if isinstance(found, np.ndarray):
+            sizes.add(found.size)
+            assert not np.isin(hidden, found).any()
+        assert not (isinstance(found, float) and found in hidden)
+        assert not (isinstance(found, bytes) and np.float32(hidden[0]).tobytes() in found)
+    assert sizes == {table.space.size * table.seeds * table.epochs * len(METRICS), table.space.size}
+
+
+def test_a_table_of_curves_never_opens_the_test_file(curve_table: tuple[Path, list[float]]) -> None:
+    code = f"""
+import sys
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+import oche.compare.tasks
+from oche.bench.curves import METRICS, CurveTable
+table = CurveTable.read({str(curve_table[0])!r})
+best = max(table.architectures, key=table.accuracy)
+table.accuracies(), table.seconds(best), table.parameters(best), [table.curve(best, m, seed=0) for m in METRICS]
+repr(table), dict(table.about)
+assert any(name.endswith("curves.npy") for name in opened), "the hook sees what is opened"
+assert not [name for name in opened if name.endswith("test.npy")]
+assert not {{"oche.bench.truth", "oche.bench.curve_truth"}} & sys.modules.keys()
+from oche.bench.curve_truth import CurveTruth
+assert not [name for name in opened if name.endswith("test.npy")], "importing is not opening"
+CurveTruth.read({str(curve_table[0])!r})
 assert any(name.endswith("test.npy") for name in opened)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 from oche.config.options import (
     COMMANDS,
     Baseline,
+    BuildCommand,
+    CampaignOptions,
     Duration,
+    Names,
     RunCommand,
     SearchOptions,
+    Seeds,
     Size,
     TrainCommand,
     TrainOptions,
@@ -77,6 +81,83 @@ def test_baselines():
 
 
 @pytest.mark.parametrize(
+    ("text", "names"), [("darts", ("darts",)), ("darts,random", ("darts", "random")), (" a ,b ", ("a", "b"))]
+)
+def test_names(text, names):
+    assert Names.parse(text).all == names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "single commas"),
+        (" ", "single commas"),
+        ("a,", "single commas"),
+        ("a,,b", "single commas.*'a,,b'"),
+        ("a,b, a", "'a' is given twice in 'a,b, a'; leave one out"),
+    ],
+)
+def test_bad_names(text, message):
+    with pytest.raises(InputError, match=message):
+        Names.parse(text)
+
+
+@PROPERTY
+@given(st.lists(st.text("abc-_./0 é", min_size=1).filter(lambda name: name == name.strip()), min_size=1, unique=True))
+def test_names_survive_writing(names):
+    assert Names.parse(str(Names(tuple(names)))) == Names(tuple(names))
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("4", (0, 1, 2, 3)),
+        ("1", (0,)),
+        (" 2 ", (0, 1)),
+        ("0,3,7", (0, 3, 7)),
+        ("7, 3", (7, 3)),
+        ("5,", (5,)),
+        ("0,", (0,)),
+        ("0,3,", (0, 3)),
+        ("20261126,", (20261126,)),
+    ],
+)
+def test_seeds(text, seeds):
+    assert Seeds.parse(text).all == seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "such as 4, or a list"),
+        (",", "such as 4, or a list"),
+        (",1", "such as 4, or a list"),
+        ("a", "got 'a'"),
+        ("1.5", "such as 4, or a list"),
+        ("-1", "such as 4, or a list"),
+        ("-1,2", "such as 4, or a list"),
+        ("1,,2", "such as 4, or a list"),
+        ("1 2", "such as 4, or a list"),
+        ("\u0664", "such as 4, or a list"),
+        ("9" * 5000, "such as 4, or a list"),
+        ("0", "at least one seed is needed, but got 0"),
+        ("1,1", "seed 1 is given twice in '1,1'"),
+        ("1,01", "seed 1 is given twice"),
+        ("20261126", "one seed is written 20261126,$"),
+    ],
+)
+def test_bad_seeds(text, message):
+    with pytest.raises(InputError, match=message):
+        Seeds.parse(text)
+
+
+@PROPERTY
+@given(st.lists(st.integers(0, 10**17), min_size=1, unique=True))
+def test_seeds_survive_writing(seeds):
+    assert Seeds.parse(str(Seeds(tuple(seeds)))) == Seeds(tuple(seeds))
+
+
+@pytest.mark.parametrize(
     ("kind", "wrong", "message"),
     [
         (SearchOptions, {"epochs": 0}, "--search.epochs 0"),
@@ -84,6 +165,8 @@ def test_baselines():
         (TrainOptions, {"lr": 0.0}, r"--train.lr 0.0"),
         (RunCommand, {"threads": 0}, "--threads must be at least 1, but got 0"),
         (DataOptions, {"limit": 0}, "--data.limit"),
+        (CampaignOptions, {"workers": 0}, "a campaign needs workers >= 1, but got --workers 0"),
+        (BuildCommand, {"threads": -1}, "--threads -1"),
     ],
 )
 def test_numbers_out_of_range(kind, wrong, message):

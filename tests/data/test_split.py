@@ -99,3 +99,20 @@ def test_halves_do_not_depend_on_the_test_part() -> None:
 def test_a_share_outside_0_and_1_is_refused(share: float) -> None:
     with pytest.raises(InputError, match=f"but got {share}"):
         holdout(DATASET, share, 0)
+
+
+def test_a_split_of_its_own_fixes_what_is_held_out_and_leaves_the_halves_to_the_seed() -> None:
+    _, held = holdout(DATASET, 0.1, 7)
+    assert held is not None
+    halves = [search_halves(DATASET, 0.1, seed, 7) for seed in (1, 2)]
+    for first, second in halves:
+        assert ids(first) | ids(second) == ids(DATASET.train) - ids(held)
+        assert not ids(first) & ids(second)
+    assert ids(halves[0][0]) != ids(halves[1][0])
+
+
+def test_without_a_split_the_seed_decides_it() -> None:
+    for ours, theirs in zip(search_halves(DATASET, 0.1, 4), search_halves(DATASET, 0.1, 4, 4), strict=True):
+        assert ids(ours) == ids(theirs)
+    held = [ids(DATASET.train) - set().union(*map(ids, search_halves(DATASET, 0.1, seed))) for seed in (4, 5)]
+    assert held[0] != held[1]

@@ -398,3 +398,39 @@ def test_listeners_hear_the_job() -> None:
     watch = Watch()
     run(nn.Linear(3, 2), feed(batches(2)), replace(PROTOCOL, epochs=2), listeners=[watch], job="baseline")
     assert watch.calls == ["start baseline 2 2", *["step", "step", "epoch"] * 2, "finish"]
+
+
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_the_best_epoch_counts_or_the_last_one(keep_best: bool) -> None:
+    """The validation part has the labels of one class, and the training drifts away from it."""
+    x = torch.ones(4, 3)
+    train, valid = [(x, torch.ones(4, dtype=torch.long))], [(x, torch.zeros(4, dtype=torch.long))]
+    weights = []
+
+    def remember(record: Mapping[str, Any]) -> None:
+        weights.append(model.weight.detach().clone())
+
+    model = nn.Linear(3, 2)
+    test = Loader(valid)
+    trained = run(
+        model, feed(train, valid, test), replace(PROTOCOL, keep_best=keep_best), listeners=[Watch(epoch=remember)]
+    )
+    losses = [record["valid_loss"] for record in trained.records]
+    assert losses == sorted(losses)
+    assert losses[0] < losses[-1]
+    at = 1 if keep_best else PROTOCOL.epochs
+    assert trained.best_epoch == at
+    assert torch.equal(model.weight, weights[at - 1])
+    assert trained.validation["loss"] == losses[at - 1]
+    assert trained.test["loss"] == pytest.approx(losses[at - 1])
+    assert test.rounds == 1
+
+
+def test_keeping_the_last_epoch_changes_no_step() -> None:
+    data = batches(3)
+    records = []
+    for keep_best in (True, False):
+        torch.manual_seed(1)
+        trained = run(nn.Linear(3, 2), feed(data, data), replace(PROTOCOL, keep_best=keep_best))
+        records.append([{k: v for k, v in record.items() if k != "seconds"} for record in trained.records])
+    assert records[0] == records[1]
