@@ -1,0 +1,29 @@
+"""The two engines: two ways to evaluate the same modules, held together by tests (docs/engine.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from oche.errors import named
+from oche.nn.cell import Graph, Wiring, one_by_one
+from oche.nn.fast.wiring import ByState
+
+REFERENCE, FAST = "reference", "fast"
+
+ENGINES: dict[str, Callable[[], Wiring]] = {REFERENCE: lambda: one_by_one, FAST: ByState}
+
+
+def set_engine(network: nn.Module, name: str) -> None:
+    """Let every cell of a network be evaluated by the named engine; parameters and buffers stay where they are.
+
+    Call it again after changing a candidate, because the fast engine plans at its first call.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    build = named("engine", name, ENGINES)
+    for module in network.modules():
+        if isinstance(module, Graph):
+            module.wiring = build()

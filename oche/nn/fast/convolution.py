@@ -1,0 +1,82 @@
+"""ReLU, an ordinary convolution and BN, as on the edges of NAS-Bench-201.
+
+All members have the same kernel and read the same state, so they are one convolution with the members' output
+channels side by side, whose backward pass adds their gradients of the state by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oche.nn.fast.depthwise import Geometry, convolution_gradients
+from oche.nn.fast.normalization import Norms, Statistics, is_plain
+from oche.nn.fast.part import Member, Part, Pulled, Saved, Wanted, Weights, joined, normalized_pull
+from oche.nn.fast.source import Arriving, Source, Sums
+
+
+class Convolution(Part):
+    """`(ReLU, convolution, BN)` on every edge of a fan."""
+
+    def __init__(self, form: Hashable, members: Sequence[Member]) -> None:
+        super().__init__(form, members)
+        self._geometry = cast(Geometry, form)
+        modules = [cast(nn.Sequential, member.module) for member in members]
+        self._norms = Norms([cast(nn.BatchNorm2d, m[2]) for m in modules])
+
+    @staticmethod
+    def recognize(module: nn.Module) -> Hashable | None:
+        """The geometry of the convolution, without groups."""
+        if type(module) is not nn.Sequential or len(module) != 3:
+            return None
+        relu, conv, norm = module
+        geometry = Geometry.of(conv)
+        if type(relu) is not nn.ReLU or geometry is None or not is_plain(norm):
+            return None
+        assert isinstance(conv, nn.Conv2d)
+        return geometry if conv.groups == 1 and conv.in_channels == conv.out_channels else None
+
+    @property
+    def norms(self) -> Sequence[Norms]:
+        """One."""
+        return (self._norms,)
+
+    def run(self, source: Source, mixing: Sequence[Tensor], weights: Weights, sums: Sums) -> Saved:
+        """See `Part`. Keeps the convolution's output, mean and rate."""
+        g = self._geometry
+        y = F.conv2d(source.positive, torch.cat([w for (w,) in weights]), None, g.stride, g.padding, g.dilation)
+        z, statistics = self._norms.normalize(y)
+        for member, a, block in zip(self.members, mixing, z.chunk(len(self.members), 1), strict=True):
+            sums.add(member.edge, a, block)
+        return (y, *statistics)
+
+    def pull(
+        self,
+        source: Source,
+        mixing: Sequence[Tensor],
+        weights: Weights,
+        arriving: Arriving,
+        saved: Saved,
+        wanted: Wanted,
+    ) -> Pulled:
+        """See `Part`."""
+        y, k = saved[0], len(self.members)
+        by_batch = self._norms.by_batch
+        of_mixing, pieces = normalized_pull(self, y, Statistics(*saved[1:]), mixing, arriving, by_batch)
+        if not (wanted.source or wanted.weights):
+            return Pulled(of_mixing)
+        dy = joined(
+            [
+                piece.of(arriving.of[member.edge], block)
+                for member, piece, block in zip(self.members, pieces, y.chunk(k, 1), strict=True)
+            ]
+        )
+        masks = [wanted.source, wanted.weights, False]
+        du, dw, _ = convolution_gradients(dy, source.positive, torch.cat([w for (w,) in weights]), self._geometry, 1, masks)
+        if wanted.source:
+            source.add_rectified(du)
+        return Pulled(of_mixing, [[w] for w in dw.chunk(k)] if wanted.weights else ())
