@@ -6,7 +6,7 @@ channels side by side, whose backward pass adds their gradients of the state by 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -20,25 +20,18 @@ from oche.nn.fast.source import Arriving, Source, Sums
 
 
 class Convolution(Part):
-    """`(ReLU, convolution, BN)` on every edge of a fan."""
+    """`(ReLU, convolution, BN)` on every edge of a fan.
 
-    def __init__(self, form: Hashable, members: Sequence[Member]) -> None:
-        super().__init__(form, members)
-        self._geometry = cast(Geometry, form)
+    Args:
+        geometry: of the convolution.
+        members: the candidates.
+    """
+
+    def __init__(self, geometry: Geometry, members: Sequence[Member]) -> None:
+        super().__init__(members)
+        self._geometry = geometry
         modules = [cast(nn.Sequential, member.module) for member in members]
         self._norms = Norms([cast(nn.BatchNorm2d, m[2]) for m in modules])
-
-    @staticmethod
-    def recognize(module: nn.Module) -> Hashable | None:
-        """The geometry of the convolution, without groups."""
-        if type(module) is not nn.Sequential or len(module) != 3:
-            return None
-        relu, conv, norm = module
-        geometry = Geometry.of(conv)
-        if type(relu) is not nn.ReLU or geometry is None or not is_plain(norm):
-            return None
-        assert isinstance(conv, nn.Conv2d)
-        return geometry if conv.groups == 1 and conv.in_channels == conv.out_channels else None
 
     @property
     def norms(self) -> Sequence[Norms]:
@@ -76,7 +69,21 @@ class Convolution(Part):
             ]
         )
         masks = [wanted.source, wanted.weights, False]
-        du, dw, _ = convolution_gradients(dy, source.positive, torch.cat([w for (w,) in weights]), self._geometry, 1, masks)
+        du, dw, _ = convolution_gradients(
+            dy, source.positive, torch.cat([w for (w,) in weights]), self._geometry, 1, masks
+        )
         if wanted.source:
             source.add_rectified(du)
         return Pulled(of_mixing, [[w] for w in dw.chunk(k)] if wanted.weights else ())
+
+
+def geometry_of(module: nn.Module) -> Geometry | None:
+    """The geometry of the convolution, which has no groups; None: the module has another form."""
+    if type(module) is not nn.Sequential or len(module) != 3:
+        return None
+    relu, conv, norm = module
+    geometry = Geometry.of(conv)
+    if type(relu) is not nn.ReLU or geometry is None or not is_plain(norm):
+        return None
+    assert isinstance(conv, nn.Conv2d)
+    return geometry if conv.groups == 1 and conv.in_channels == conv.out_channels else None

@@ -13,24 +13,17 @@ lets autograd differentiate that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from oche.nn.choice import total
-from oche.nn.fast.convolution import Convolution
-from oche.nn.fast.free import Nothing, Skip
-from oche.nn.fast.part import Member, Part, Wanted, Weights
-from oche.nn.fast.pooling import Pooled
-from oche.nn.fast.separable import Separable
+from oche.nn.fast.part import Part, Wanted, Weights
 from oche.nn.fast.source import Arriving, Source, Sums
 from oche.nn.statistics import at_rest
-
-PARTS: tuple[type[Part], ...] = (Separable, Pooled, Convolution, Skip, Nothing)
-"""What the engine can compute, in the order of evaluation; `Nothing` last, since it only fills gaps."""
 
 
 class Fan:
@@ -38,12 +31,14 @@ class Fan:
 
     Args:
         parts: of the members.
+        sums: begins the sums of an evaluation.
 
     Attributes:
         edges: those that have a member, in order.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], sums: Callable[[], Sums]) -> None:
+        self._sums = sums
         self.parts = tuple(parts)
         self.members = [member for part in parts for member in part.members]
         self.edges = sorted({member.edge for member in self.members})
@@ -60,7 +55,7 @@ class Fan:
 
     def run(self, x: Tensor, mixing: Tensor, weights: Weights) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]:
         """The outputs, and what each part keeps."""
-        source, sums, scalars, rest = Source(x), Sums(), mixing.unbind(), iter(weights)
+        source, sums, scalars, rest = Source(x), self._sums(), mixing.unbind(), iter(weights)
         saved = []
         for part in self.parts:
             own = [next(rest) for _ in part.members]
@@ -109,6 +104,7 @@ class _Evaluation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, fan: Fan, x: Tensor, mixing: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        x = x.contiguous(memory_format=torch.channels_last)
         outputs, saved = fan.run(x, mixing, fan.per_member(weights))
         ctx.fan, ctx.sizes = fan, [len(kept) for kept in saved]
         ctx.save_for_backward(x, mixing, *weights, *(tensor for kept in saved for tensor in kept))
@@ -143,32 +139,8 @@ def _differentiable(
     outputs = fan.by_modules(x, mixing, fan.per_member(weights))
     asked = [tensor for tensor, need in zip(inputs, needed, strict=True) if need]
     found = iter(
-        torch.autograd.grad(outputs, asked, list(gradients), create_graph=True, allow_unused=True, materialize_grads=True)
+        torch.autograd.grad(
+            outputs, asked, list(gradients), create_graph=True, allow_unused=True, materialize_grads=True
+        )
     )
     return [next(found) if need else None for need in needed]
-
-
-def grouped(members: Sequence[Member], *, apart: bool) -> tuple[list[Part], list[Member]]:
-    """The parts that the members form, and the members that no part recognizes.
-
-    Args:
-        members: of one fan.
-        apart: keep separable candidates of different edges in different parts.
-    """
-    groups: dict[tuple[Any, ...], list[Member]] = {}
-    rest = []
-    for member in members:
-        forms = ((order, kind.recognize(member.module)) for order, kind in enumerate(PARTS))
-        order, form = next(((order, form) for order, form in forms if form is not None), (None, None))
-        if order is None:
-            rest.append(member)
-        else:
-            edge = member.edge if apart and PARTS[order] is Separable else None
-            groups.setdefault((order, form, _settings(member.module), edge), []).append(member)
-    ordered = sorted(groups.items(), key=lambda item: item[0][0])
-    return [PARTS[order](form, group) for (order, form, *_), group in ordered], rest
-
-
-def _settings(module: nn.Module) -> tuple[tuple[float, float | None], ...]:
-    """What batch normalizations must have in common to be computed together."""
-    return tuple((norm.eps, norm.momentum) for norm in module.modules() if isinstance(norm, nn.BatchNorm2d))

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from oche.nn.fast.normalization import Norms
 from oche.nn.fast.part import Member, Part, Pulled, Saved, Wanted, Weights
 from oche.nn.fast.source import Arriving, Source, Sums
-from oche.nn.operations import Zero
 
 
 class Skip(Part):
     """The identity: `a x`, of which nothing is kept."""
-
-    @staticmethod
-    def recognize(module: nn.Module) -> Hashable | None:
-        """All identities are alike."""
-        return Skip if type(module) is nn.Identity else None
 
     @property
     def norms(self) -> Sequence[Norms]:
@@ -51,16 +44,16 @@ class Skip(Part):
 
 
 class Nothing(Part):
-    """`none`: no output, and no gradient either."""
+    """`none`: no output, and no gradient either.
 
-    def __init__(self, form: Hashable, members: Sequence[Member]) -> None:
-        super().__init__(form, members)
-        self._stride = cast(int, form)
+    Args:
+        stride: decides the shape where an edge has nothing else.
+        members: the candidates.
+    """
 
-    @staticmethod
-    def recognize(module: nn.Module) -> Hashable | None:
-        """The stride, which decides the shape where an edge has nothing else."""
-        return module.stride if type(module) is Zero else None
+    def __init__(self, stride: int, members: Sequence[Member]) -> None:
+        super().__init__(members)
+        self._stride = stride
 
     @property
     def norms(self) -> Sequence[Norms]:

@@ -73,41 +73,71 @@ class Norms:
         """Whether all modules are in the same mode."""
         return len({(_by_batch(norm), _moves(norm)) for norm in self._modules}) == 1
 
+    @property
+    def eps(self) -> float:
+        """Added to the variances."""
+        return self._modules[0].eps
+
+    def running(self) -> list[Statistics]:
+        """What each module normalizes by where the batch does not decide."""
+        return [
+            Statistics(_buffer(norm.running_mean), (_buffer(norm.running_var) + self.eps).rsqrt())
+            for norm in self._modules
+        ]
+
+    def move(self, means: Sequence[Tensor], variances: Sequence[Tensor]) -> None:
+        """What each module would have done by itself, all in three calls; nothing if they are at rest.
+
+        Args:
+            means: of the batch, one per module.
+            variances: unbiased ones.
+        """
+        if not _moves(self._modules[0]):
+            return
+        momentum = self._modules[0].momentum
+        assert momentum is not None
+        torch._foreach_lerp_([_buffer(norm.running_mean) for norm in self._modules], list(means), momentum)
+        torch._foreach_lerp_([_buffer(norm.running_var) for norm in self._modules], list(variances), momentum)
+        torch._foreach_add_([_buffer(norm.num_batches_tracked) for norm in self._modules], 1)
+
     def normalize(self, y: Tensor, *, shared: bool = False) -> tuple[Tensor, Statistics]:
         """`z` and the statistics behind it; running statistics move if the modules say so.
 
         Args:
             y: `N x (modules * C) x H x W`, or `N x C x H x W` if all modules read the same channels.
-            shared: whether they do.
+            shared: whether they do, which is only possible where the batch decides.
 
         Raises:
             ValueError: a batch has one value per channel, whose variance says nothing.
         """
-        first = self._modules[0]
+        times = len(self._modules)
         if not self.by_batch:
-            readers = self._modules[:1] if shared else self._modules
-            mean = torch.cat([_running(norm.running_mean) for norm in readers])
-            rate = (torch.cat([_running(norm.running_var) for norm in readers]) + first.eps).rsqrt()
-            return (y - column(mean)) * column(rate), Statistics(mean, rate)
-        count = y.numel() // y.shape[1]
-        if count == 1:
-            raise ValueError(f"Expected more than 1 value per channel when training, got input size {y.shape}")
-        z, mean, rate = torch.native_batch_norm(y, None, None, None, None, True, 0.0, first.eps)
-        if _moves(first):
-            self._move(mean, rate.pow(-2) - first.eps, count, shared)
+            assert not shared
+            statistics = Statistics(*(torch.cat(list(side)) for side in zip(*self.running(), strict=True)))
+            return normalized(y, statistics), statistics
+        count = values_per_channel(y)
+        z, mean, rate = torch.native_batch_norm(y, None, None, None, None, True, 0.0, self.eps)
+        unbiased = (rate.pow(-2) - self.eps) * (count / (count - 1))
+        means, variances = ([side] * times if shared else side.chunk(times) for side in (mean, unbiased))
+        self.move(means, variances)
         return z, Statistics(mean, rate)
 
-    def _move(self, mean: Tensor, variance: Tensor, count: int, shared: bool) -> None:
-        """What each module would have done by itself, all in three calls."""
-        times = len(self._modules)
-        unbiased = variance * (count / (count - 1))
-        means = [mean] * times if shared else list(mean.chunk(times))
-        variances = [unbiased] * times if shared else list(unbiased.chunk(times))
-        momentum = self._modules[0].momentum
-        assert momentum is not None
-        torch._foreach_lerp_([_running(norm.running_mean) for norm in self._modules], means, momentum)
-        torch._foreach_lerp_([_running(norm.running_var) for norm in self._modules], variances, momentum)
-        torch._foreach_add_([_running(norm.num_batches_tracked) for norm in self._modules], 1)
+
+def normalized(y: Tensor, statistics: Statistics) -> Tensor:
+    """`z`, a new tensor."""
+    return torch.sub(y, column(statistics.mean)).mul_(column(statistics.rate))
+
+
+def values_per_channel(y: Tensor) -> int:
+    """Over how many values a batch's statistics run.
+
+    Raises:
+        ValueError: over one, whose variance says nothing; as PyTorch's own batch normalization.
+    """
+    count = y.numel() // y.shape[1]
+    if count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {y.size()}")
+    return count
 
 
 def linear(
@@ -149,6 +179,6 @@ def _moves(norm: nn.BatchNorm2d) -> bool:
     return norm.training and norm.track_running_stats and norm.running_mean is not None
 
 
-def _running(buffer: Tensor | None) -> Tensor:
+def _buffer(buffer: Tensor | None) -> Tensor:
     assert buffer is not None
     return buffer

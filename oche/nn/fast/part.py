@@ -8,7 +8,7 @@ adds the gradient of the state to its `Source`. Whatever no part recognizes is c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -62,17 +62,11 @@ class Part(ABC):
     """All candidates of one form on the edges of a fan.
 
     Args:
-        form: what `recognize` said of every member.
         members: the candidates.
     """
 
-    def __init__(self, form: Hashable, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
         self.members = tuple(members)
-
-    @staticmethod
-    @abstractmethod
-    def recognize(module: nn.Module) -> Hashable | None:
-        """What candidates must have in common to be computed together; None: this part cannot compute the module."""
 
     @property
     @abstractmethod

@@ -7,13 +7,13 @@ batch normalization still moves its running statistics.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from oche.nn.fast.normalization import Norms, Statistics, centered_product, is_plain, linear
+from oche.nn.fast.normalization import Norms, Statistics, centered_product, column, is_plain, linear
 from oche.nn.fast.part import Member, Part, Pulled, Saved, Wanted, Weights
 from oche.nn.fast.source import Arriving, Source, Sums
 
@@ -37,21 +37,17 @@ class Form(NamedTuple):
 
 
 class Pooled(Part):
-    """Maximum or average pooling, with or without BN."""
+    """Maximum or average pooling, with or without BN.
 
-    def __init__(self, form: Hashable, members: Sequence[Member]) -> None:
-        super().__init__(form, members)
-        self._form = cast(Form, form)
-        modules = [cast(nn.Sequential, member.module) for member in members]
-        self._norms = [Norms([cast(nn.BatchNorm2d, m[1]) for m in modules])] if self._form.normalized else []
+    Args:
+        form: how the members pool.
+        members: the candidates.
+    """
 
-    @staticmethod
-    def recognize(module: nn.Module) -> Hashable | None:
-        """Window and stride."""
-        if type(module) is nn.Sequential:
-            inner = _pool(module[0]) if len(module) == 2 and is_plain(module[1]) else None
-            return inner._replace(normalized=True) if inner else None
-        return _pool(module)
+    def __init__(self, form: Form, members: Sequence[Member]) -> None:
+        super().__init__(members)
+        self._form = form
+        self._norms = norms_of(members) if form.normalized else []
 
     @property
     def norms(self) -> Sequence[Norms]:
@@ -59,16 +55,22 @@ class Pooled(Part):
         return self._norms
 
     def run(self, source: Source, mixing: Sequence[Tensor], weights: Weights, sums: Sums) -> Saved:
-        """See `Part`. Keeps the pooled state, for maxima where they were, and mean and rate."""
+        """See `Part`. Keeps the pooled state, for maxima where they were, and the statistics.
+
+        By the batch all members have the same statistics; running ones are each member's own.
+        """
         y, places = self._pool(source.x)
-        saved = [y, *places]
-        z = y
-        for norms in self._norms:
-            z, statistics = norms.normalize(y, shared=True)
-            saved += statistics
-        for member, a in zip(self.members, mixing, strict=True):
-            sums.add(member.edge, a, z)
-        return tuple(saved)
+        statistics = []
+        if self._norms and self._norms[0].by_batch:
+            z, found = self._norms[0].normalize(y, shared=True)
+            statistics = [found]
+            for member, a in zip(self.members, mixing, strict=True):
+                sums.add(member.edge, a, z)
+        else:
+            statistics = [s for norms in self._norms for s in norms.running()]
+            for i, (member, a) in enumerate(zip(self.members, mixing, strict=True)):
+                sums.add(member.edge, a, y, statistics[i] if statistics else None)
+        return (y, *places, *(tensor for pair in statistics for tensor in pair))
 
     def pull(
         self,
@@ -81,24 +83,25 @@ class Pooled(Part):
     ) -> Pulled:
         """See `Part`."""
         y, *rest = saved
-        statistics = Statistics(*rest[-2:]) if self._norms else None
+        places = [rest.pop(0)] if self._form.largest else []
+        pairs = [Statistics(*rest[i : i + 2]) for i in range(0, len(rest), 2)]
         gradients = [arriving.of[member.edge] for member in self.members]
-        if statistics is None:
-            products = [torch.sum(g * y) for g in gradients]
-            of_mixing = products
+        if not pairs:
+            of_mixing = [torch.sum(g * y) for g in gradients]
         else:
-            products = [centered_product(g, y, statistics.mean) for g in gradients]
-            of_mixing = [torch.dot(statistics.rate, product) for product in products]
+            of_each = pairs if len(pairs) > 1 else pairs * len(gradients)
+            products = [centered_product(g, y, s.mean) for g, s in zip(gradients, of_each, strict=True)]
+            of_mixing = [torch.dot(s.rate, product) for s, product in zip(of_each, products, strict=True)]
         if wanted.source:
-            dy = mixing[0] * gradients[0]
-            for a, g in zip(mixing[1:], gradients[1:], strict=True):
-                dy.addcmul_(a, g)
-            if statistics is not None:
-                by_batch = self._norms[0].by_batch
+            if pairs and not self._norms[0].by_batch:
+                dy = _weighted([a * column(s.rate) for a, s in zip(mixing, of_each, strict=True)], gradients)
+            else:
+                dy = _weighted(mixing, gradients)
+            if pairs and self._norms[0].by_batch:
                 sum_g = _weighted(mixing, [arriving.sum(member.edge) for member in self.members])
                 count = y.numel() // y.shape[1]
-                dy = linear(None, statistics, sum_g, _weighted(mixing, products), count, by_batch).of(dy, y)
-            source.add_direct(self._unpool(dy, source.x, rest))
+                dy = linear(None, pairs[0], sum_g, _weighted(mixing, products), count, by_batch=True).of(dy, y)
+            source.add_direct(self._unpool(dy, source.x, places))
         return Pulled(of_mixing)
 
     def _pool(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -119,9 +122,25 @@ class Pooled(Part):
         )
 
 
-def _weighted(mixing: Sequence[Tensor], channels: Sequence[Tensor]) -> Tensor:
-    """`sum_j a_j c_j` of one number per channel."""
-    return torch.stack(list(mixing)) @ torch.stack(list(channels))
+def form_of(module: nn.Module) -> Form | None:
+    """How the module pools; None: it does not, or in another way."""
+    if type(module) is nn.Sequential:
+        inner = _pool(module[0]) if len(module) == 2 and is_plain(module[1]) else None
+        return inner._replace(normalized=True) if inner else None
+    return _pool(module)
+
+
+def norms_of(members: Sequence[Member]) -> list[Norms]:
+    """The batch normalizations behind the pooling."""
+    return [Norms([cast(nn.BatchNorm2d, cast(nn.Sequential, member.module)[1]) for member in members])]
+
+
+def _weighted(weights: Sequence[Tensor], tensors: Sequence[Tensor]) -> Tensor:
+    """`sum_j a_j t_j`."""
+    out = weights[0] * tensors[0]
+    for a, t in zip(weights[1:], tensors[1:], strict=True):
+        out.addcmul_(a, t)
+    return out
 
 
 def _pool(module: nn.Module) -> Form | None:

@@ -10,7 +10,7 @@ gradient of the pointwise weight alone, so the logit step, which wants none, doe
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.nn.fast.depthwise import Geometry, convolution_gradients, depthwise, input_gradient, weight_gradient
-from oche.nn.fast.normalization import Linear, Norms, Statistics, centered_product, column, is_plain, linear
+from oche.nn.fast.normalization import Norms, Statistics, centered_product, is_plain, linear, normalized
 from oche.nn.fast.part import Member, Part, Pulled, Saved, Wanted, Weights, joined, normalized_pull
 from oche.nn.fast.source import Arriving, Source, Sums
 
@@ -29,23 +29,18 @@ POINTWISE = Geometry(kernel=1, stride=1, padding=0, dilation=1)
 
 
 class Separable(Part):
-    """`(ReLU, depthwise, pointwise, BN)` once or more, on every edge of a fan."""
+    """`(ReLU, depthwise, pointwise, BN)` once or more, on every edge of a fan.
 
-    def __init__(self, form: Hashable, members: Sequence[Member]) -> None:
-        super().__init__(form, members)
-        self._geometries = cast(tuple[Geometry, ...], form)
+    Args:
+        geometries: of the depthwise convolution of each round.
+        members: the candidates.
+    """
+
+    def __init__(self, geometries: Sequence[Geometry], members: Sequence[Member]) -> None:
+        super().__init__(members)
+        self._geometries = tuple(geometries)
         self._rounds = len(self._geometries)
-        modules = [list(cast(nn.Sequential, member.module)) for member in members]
-        self._norms = [Norms([cast(nn.BatchNorm2d, m[ROUND * r + 3]) for m in modules]) for r in range(self._rounds)]
-
-    @staticmethod
-    def recognize(module: nn.Module) -> Hashable | None:
-        """The geometry of each round's depthwise convolution."""
-        if type(module) is not nn.Sequential or not len(module) or len(module) % ROUND:
-            return None
-        children = list(module)
-        rounds = [_round(children[i : i + ROUND]) for i in range(0, len(children), ROUND)]
-        return None if None in rounds else tuple(rounds)
+        self._norms = norms_of(members, self._rounds)
 
     @property
     def norms(self) -> Sequence[Norms]:
@@ -94,7 +89,7 @@ class Separable(Part):
         joined_weights = self._joined(weights)
         for r in reversed(range(self._rounds)):
             geometry, (dw, pw) = self._geometries[r], joined_weights[r]
-            u = self._first(source) if r == 0 else _normalized(*kept[r - 1]).relu_()
+            u = self._first(source) if r == 0 else normalized(*kept[r - 1]).relu_()
             h = depthwise(u, dw, geometry) if wanted.weights else dy  # only its shape is read without weights
             dh, dpw, _ = convolution_gradients(dy, h, pw, POINTWISE, k, [True, wanted.weights, False])
             if wanted.weights:
@@ -111,9 +106,9 @@ class Separable(Part):
                 dz = torch.where(u > 0, du, 0)
                 product = centered_product(dz, y, statistics.mean)
                 by_batch = self._norms[r - 1].by_batch
-                dy = linear(
-                    None, statistics, dz.sum(dim=(0, 2, 3)), product, y.numel() // y.shape[1], by_batch
-                ).of(dz, y)
+                dy = linear(None, statistics, dz.sum(dim=(0, 2, 3)), product, y.numel() // y.shape[1], by_batch).of(
+                    dz, y
+                )
         return Pulled(of_mixing, of_weights if wanted.weights else ())
 
     def _first(self, source: Source) -> Tensor:
@@ -127,6 +122,22 @@ class Separable(Part):
         return list(zip(sides[::2], sides[1::2], strict=True))
 
 
+def rounds_of(module: nn.Module) -> tuple[Geometry, ...] | None:
+    """The geometry of each round's depthwise convolution; None: the module has another form."""
+    if type(module) is not nn.Sequential or not len(module) or len(module) % ROUND:
+        return None
+    children = list(module)
+    rounds = [_round(children[i : i + ROUND]) for i in range(0, len(children), ROUND)]
+    known = tuple(geometry for geometry in rounds if geometry is not None)
+    return known if len(known) == len(rounds) else None
+
+
+def norms_of(members: Sequence[Member], rounds: int) -> list[Norms]:
+    """The batch normalizations of each round."""
+    modules = [list(cast(nn.Sequential, member.module)) for member in members]
+    return [Norms([cast(nn.BatchNorm2d, m[ROUND * r + ROUND - 1]) for m in modules]) for r in range(rounds)]
+
+
 def _round(modules: Sequence[nn.Module]) -> Geometry | None:
     relu, dw, pw, norm = modules
     geometry, unit = Geometry.of(dw), Geometry.of(pw)
@@ -136,7 +147,3 @@ def _round(modules: Sequence[nn.Module]) -> Geometry | None:
     assert isinstance(pw, nn.Conv2d)
     same = dw.in_channels == dw.out_channels == dw.groups == pw.in_channels == pw.out_channels
     return geometry if same and pw.groups == 1 else None
-
-
-def _normalized(y: Tensor, statistics: Statistics) -> Tensor:
-    return torch.sub(y, column(statistics.mean)).mul_(column(statistics.rate))

@@ -8,9 +8,12 @@ Neither `u` nor any product of the mask is kept between the two passes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from oche.nn.fast.normalization import Statistics, normalized
 
 
 class Source:
@@ -41,35 +44,64 @@ class Source:
         """Collect a gradient with respect to `relu(x)`."""
         self._rectified = du if self._rectified is None else self._rectified.add_(du)
 
+    def direct_target(self) -> Tensor:
+        """Where to add a gradient with respect to `x` in place."""
+        if self._direct is None:
+            self._direct = torch.zeros_like(self.x)
+        return self._direct
+
+    def rectified_target(self) -> tuple[Tensor, bool]:
+        """Where to put a gradient with respect to `relu(x)`, and whether to add it to what is there."""
+        add = self._rectified is not None
+        if self._rectified is None:
+            self._rectified = torch.empty_like(self.x)
+        return self._rectified, add
+
     def gradient(self) -> Tensor:
         """The sum of what was collected, with respect to `x`."""
         if self._rectified is not None:
-            masked = torch.where(self.x > 0, self._rectified, 0)
-            self._rectified = None
+            masked, self._rectified = torch.where(self.x > 0, self._rectified, 0), None
             self.add_direct(masked)
         return torch.zeros_like(self.x) if self._direct is None else self._direct
 
 
-class Sums:
+class Sums(Protocol):
     """The output of each edge of a fan, to which the parts add their candidates."""
+
+    def add(self, edge: int, weight: Tensor, y: Tensor, statistics: Statistics | None = None) -> None:
+        """Add `weight * y` (a scalar, `N x C x H x W`), normalized first where there are statistics."""
+        ...
+
+    def add_zeros(self, edge: int, like: Tensor) -> None:
+        """Add zeros of a shape, which matter only where nothing else was added."""
+        ...
+
+    def of(self, edge: int) -> Tensor:
+        """What was added to an edge."""
+        ...
+
+
+class Running:
+    """`Sums` that are added up as they come."""
 
     def __init__(self) -> None:
         self._sums: dict[int, Tensor] = {}
 
-    def add(self, edge: int, weight: Tensor, z: Tensor) -> None:
-        """Add `weight * z` (a scalar, `N x C x H x W`)."""
+    def add(self, edge: int, weight: Tensor, y: Tensor, statistics: Statistics | None = None) -> None:
+        """See `Sums`."""
+        z = y if statistics is None else normalized(y, statistics)
         if edge in self._sums:
             self._sums[edge].addcmul_(weight, z)
         else:
             self._sums[edge] = weight * z
 
     def add_zeros(self, edge: int, like: Tensor) -> None:
-        """Add zeros of a shape, which matter only where nothing else was added."""
+        """See `Sums`."""
         if edge not in self._sums:
             self._sums[edge] = torch.zeros_like(like)
 
     def of(self, edge: int) -> Tensor:
-        """What was added to an edge."""
+        """See `Sums`."""
         return self._sums[edge]
 
 

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from oche.nn.cell import Edges, MixedEdge, Mixture, Wiring, one_by_one
+from oche.nn.cell import Edges, MixedEdge, Mixture, one_by_one
 from oche.nn.choice import Choice
-from oche.nn.fast.fan import Fan, grouped
+from oche.nn.fast.fan import Fan
 from oche.nn.fast.part import Member
+from oche.nn.fast.planning import Setting, plan
 
 LOG = logging.getLogger(__name__)
 
@@ -27,67 +28,65 @@ class FromState:
     """The edges that leave one state.
 
     Args:
-        edges: by the node each leads to.
-        apart: see `grouped`.
-
-    Attributes:
-        unknown: modules that are called one by one.
+        edges: with the node each leads to.
     """
 
-    def __init__(self, edges: Sequence[tuple[int, nn.Module]], *, apart: bool) -> None:
+    def __init__(self, edges: Sequence[tuple[int, nn.Module]]) -> None:
         self._whole = [(node, edge) for node, edge in edges if not _is_mixture(edge)]
         self._keys: list[str] = []
-        members: list[Member] = []
+        self._members: list[Member] = []
         for node, edge in edges:
             if isinstance(edge, MixedEdge) and _is_mixture(edge):
                 self._keys.append(edge.key)
-                members += [
-                    Member(node, place, candidate)
-                    for place, candidate in enumerate(edge.choice.candidates.values(), start=len(members))
-                ]
-        parts, self._rest = grouped(members, apart=apart)
-        self._fan = Fan(parts) if parts else None
-        self.unknown = [member.module for member in self._rest]
+                candidates = edge.choice.candidates.values()
+                self._members += [Member(node, i, c) for i, c in enumerate(candidates, start=len(self._members))]
+        self._plans: dict[Setting, tuple[Fan | None, list[Member]]] = {}
 
     def __call__(self, x: Tensor, mixture: Mixture) -> list[tuple[int, Tensor]]:
         """What the edges add, with the node each term belongs to."""
         terms = [(node, edge(x, mixture)) for node, edge in self._whole]
-        if self._keys:
+        if self._members:
+            fan, rest = self._plan(Setting(x.device.type, x.dtype, x.shape[1]))
             mixing = torch.cat([mixture[key] for key in self._keys])
-            if self._fan is not None:
-                terms += zip(self._fan.edges, self._fan(x, mixing), strict=True)
-            terms += [(member.edge, mixing[member.place] * member.module(x)) for member in self._rest]
+            if fan is not None:
+                terms += zip(fan.edges, fan(x, mixing), strict=True)
+            terms += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
         return terms
+
+    def _plan(self, setting: Setting) -> tuple[Fan | None, list[Member]]:
+        if setting not in self._plans:
+            self._plans[setting] = plan(self._members, setting)
+        return self._plans[setting]
 
 
 class ByState:
-    """A `Wiring` that evaluates a cell fan by fan. The plan is made at the first call on each kind of device."""
+    """A `Wiring` that evaluates a cell state by state. The plan is made at the first call in each setting."""
 
     def __init__(self) -> None:
-        self._plans: dict[str, list[FromState]] = {}
+        self._leaving: list[FromState] | None = None
 
     def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
         """See `Wiring`."""
-        device = inputs[0].device.type
-        if torch.is_autocast_enabled(device):  # the backward passes written by hand know one precision at a time
+        if torch.is_autocast_enabled(inputs[0].device.type):  # gradients written by hand know one precision at a time
             return one_by_one(nodes, inputs, mixture)
-        if device not in self._plans:
-            self._plans[device] = self._plan(nodes, len(inputs), device)
+        if self._leaving is None:
+            self._leaving = _by_state(nodes, len(inputs))
         states: list[Tensor] = [*inputs]
         sums: dict[int, Tensor] = {}
-        for place, fan in enumerate(self._plans[device]):
+        for place, leaving in enumerate(self._leaving):
             if place >= len(inputs):
                 states.append(sums.pop(place))
-            for node, term in fan(states[place], mixture):
+            for node, term in leaving(states[place], mixture):
                 sums[node] = sums[node] + term if node in sums else term
         return [*states, sums.pop(len(states))]
 
-    def _plan(self, nodes: Edges, inputs: int, device: str) -> list[FromState]:
-        leaving: list[list[tuple[int, nn.Module]]] = [[] for _ in range(inputs + len(nodes) - 1)]
-        for node, edges in enumerate(nodes, start=inputs):
-            for source, edge in edges.items():
-                leaving[int(source)].append((node, edge))
-        return [FromState(edges, apart=device == "cpu") for edges in leaving]
+
+def _by_state(nodes: Edges, inputs: int) -> list[FromState]:
+    leaving: list[list[tuple[int, nn.Module]]] = [[] for _ in range(inputs + len(nodes) - 1)]
+    for node, edges in enumerate(nodes, start=inputs):
+        for source, edge in edges.items():
+            leaving[int(source)].append((node, edge))
+    return list(map(FromState, leaving))
 
 
 def _is_mixture(edge: nn.Module) -> bool:
