@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import nn
 
 from oche.errors import named
-from oche.nn.cell import Graph, Wiring, one_by_one
+from oche.nn.cell import Graph, MixedEdge, Wiring, one_by_one
+from oche.nn.fast.planning import recognized
 from oche.nn.fast.wiring import ByState
 
 REFERENCE, FAST = "reference", "fast"
@@ -18,7 +19,7 @@ ENGINES: dict[str, Callable[[], Wiring]] = {REFERENCE: lambda: one_by_one, FAST:
 def set_engine(network: nn.Module, name: str) -> None:
     """Let every cell of a network be evaluated by the named engine; parameters and buffers stay where they are.
 
-    Call it again after changing a candidate, because the fast engine plans at its first call.
+    Call it again after changing a module inside a candidate, because the fast engine plans at its first call.
 
     Raises:
         InputError: the name is unknown.
@@ -27,3 +28,10 @@ def set_engine(network: nn.Module, name: str) -> None:
     for module in network.modules():
         if isinstance(module, Graph):
             module.wiring = build()
+
+
+def unknown_candidates(network: nn.Module) -> list[str]:
+    """The candidates that the fast engine calls as the modules they are, by name, in alphabetical order."""
+    mixtures = [module.choice for module in network.modules() if isinstance(module, MixedEdge)]
+    candidates = [item for choice in mixtures for item in choice.candidates.items()]
+    return sorted({name for name, candidate in candidates if recognized(candidate) is None})

@@ -43,6 +43,11 @@ class Fan:
         self.members = [member for part in parts for member in part.members]
         self.edges = sorted({member.edge for member in self.members})
 
+    @property
+    def uniform(self) -> bool:
+        """Whether batch normalizations that are computed together are in the same mode."""
+        return all(norms.alike for part in self.parts for norms in part.norms)
+
     def __call__(self, x: Tensor, mixing: Tensor) -> tuple[Tensor, ...]:
         """What the members add to each edge.
 
@@ -51,7 +56,7 @@ class Fan:
             mixing: the mixing weights of all edges, one after the other.
         """
         weights = [w for member in self.members for w in member.weights()]
-        return _Evaluation.apply(self, x, mixing, *weights)  # type: ignore[no-any-return, no-untyped-call]
+        return _Evaluation.apply(self, x, mixing, *weights)  # type: ignore[no-any-return]
 
     def run(self, x: Tensor, mixing: Tensor, weights: Weights) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]:
         """The outputs, and what each part keeps."""
@@ -128,7 +133,7 @@ class _Evaluation(torch.autograd.Function):
             }
         )
         dx, da, dw = fan.pull(x, mixing, fan.per_member(weights), arriving, saved, wanted)
-        return (None, dx, da, *(dw or [None] * count))
+        return (None, dx, da, *(dw if wanted.weights else [None] * count))
 
 
 def _differentiable(

@@ -13,7 +13,15 @@ from oche.nn.fast.source import Arriving, Source, Sums
 
 
 class Skip(Part):
-    """The identity: `a x`, of which nothing is kept."""
+    """The identity: `a x`, of which nothing is kept.
+
+    Args:
+        form: nothing; all identities are alike.
+        members: the candidates.
+    """
+
+    def __init__(self, form: object, members: Sequence[Member]) -> None:
+        super().__init__(members)
 
     @property
     def norms(self) -> Sequence[Norms]:

@@ -1,7 +1,7 @@
 """Batch normalization without affine, and the mixing weight behind it, as one scale per channel.
 
-Forward: `z = (y - m) r` with `r = 1 / sqrt(v + eps)`, and a candidate adds `a z` to its edge. Kept are `y`, `m` and `r`;
-`z` is neither kept nor (where a compiled kernel is used) ever written.
+Forward: `z = (y - m) r` with `r = 1 / sqrt(v + eps)`, and a candidate adds `a z` to its edge. Kept are `y`, `m` and
+`r`; `z` is not kept and, where a compiled kernel computes, never written.
 
 Backward, for the gradient `g` of the edge: with `n` values per channel and `t = sum g (y - m)` the gradient of the
 mixing weight is `sum_c r t`, and

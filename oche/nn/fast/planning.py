@@ -1,13 +1,14 @@
 """Which candidate is computed how: the one place that knows all parts.
 
-`plan` asks of each candidate, form by form, whether it has that form. What a later candidate or structure needs is one
-more `Kind` here; until then it is called as the module it is, and mixes with what is known.
+`plan` asks of each candidate, form by form, whether it has that form. What a later candidate needs is one more form and
+part here; until then it is called as the module it is, and mixes with what is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,11 +16,10 @@ from torch import nn
 from oche.nn.fast.compiled.library import SUFFIXES, WIDTH, Library, library
 from oche.nn.fast.compiled.parts import CompiledPooled, CompiledSeparable, CompiledSkip, Together
 from oche.nn.fast.convolution import Convolution, geometry_of
-from oche.nn.fast.depthwise import Geometry
 from oche.nn.fast.fan import Fan
 from oche.nn.fast.free import Nothing, Skip
 from oche.nn.fast.part import Member, Part
-from oche.nn.fast.pooling import Form, Pooled, form_of
+from oche.nn.fast.pooling import Pooled, form_of
 from oche.nn.fast.separable import Separable, rounds_of
 from oche.nn.fast.source import Running
 from oche.nn.operations import Zero
@@ -39,40 +39,50 @@ class Setting(NamedTuple):
     channels: int
 
 
-class Kind(NamedTuple):
-    """A form of candidates, and the part that computes it.
+def _stride_of_nothing(module: nn.Module) -> int | None:
+    return module.stride if type(module) is Zero else None
 
-    Attributes:
-        recognize: what candidates have in common that one part can compute; None: they have another form.
-        build: the part of such candidates.
-        apart: whether each edge gets a part of its own. Side by side is fewer calls, which is what counts on a GPU;
-            PyTorch's code for CPUs is quickest on 16 to 64 dense channels.
-    """
 
-    recognize: Callable[[nn.Module], Hashable | None]
-    build: Callable[[Hashable, Sequence[Member]], Part]
-    apart: bool = False
+def _identity(module: nn.Module) -> Hashable | None:
+    return nn.Identity if type(module) is nn.Identity else None
+
+
+Recognizer = Callable[[nn.Module], Hashable | None]
+Builder = Callable[[Any, Sequence[Member]], Part]
+"""From what candidates have in common, and the candidates, to a part."""
+
+FORMS: tuple[Recognizer, ...] = (rounds_of, form_of, geometry_of, _identity, _stride_of_nothing)
+"""What candidates of one part have in common (None: another form), in the order of evaluation. `none` comes last,
+since it only fills gaps."""
+
+APART: tuple[Builder, ...] = (Separable, Convolution)
+"""Parts of which each edge gets one of its own on a CPU: side by side is fewer calls, which counts on a GPU, but
+PyTorch's code for CPUs is quickest on 16 to 64 dense channels."""
+
+
+def recognized(module: nn.Module) -> tuple[Recognizer, Hashable] | None:
+    """The form of a candidate; None: the engine calls it as the module it is."""
+    forms = ((recognize, recognize(module)) for recognize in FORMS)
+    return next(((recognize, form) for recognize, form in forms if form is not None), None)
 
 
 def plan(members: Sequence[Member], setting: Setting) -> tuple[Fan | None, list[Member]]:
     """The fan of all members whose form is known (None: there are none), and the other members."""
     kernels = _kernels(setting)
-    kinds = _kinds(kernels, on_cpu=setting.device == "cpu")
-    groups: dict[tuple[int, Hashable, Hashable, int | None], list[Member]] = {}
+    builders = _builders(kernels)
+    groups: dict[tuple[Recognizer, Hashable, Hashable, int | None], list[Member]] = {}
     rest = []
     for member in members:
-        for order, kind in enumerate(kinds):
-            form = kind.recognize(member.module)
-            if form is not None:
-                key = (order, form, _settings(member.module), member.edge if kind.apart else None)
-                groups.setdefault(key, []).append(member)
-                break
-        else:
+        known = recognized(member.module)
+        if known is None:
             rest.append(member)
-    ordered = sorted(groups.items(), key=lambda item: item[0][0])
-    parts = [kinds[order].build(form, group) for (order, form, *_), group in ordered]
-    sums = Running if kernels is None else lambda: Together(kernels)
-    return Fan(parts, sums) if parts else None, rest
+        else:
+            apart = setting.device == "cpu" and builders[known[0]] in APART
+            key = (*known, _settings(member.module), member.edge if apart else None)
+            groups.setdefault(key, []).append(member)
+    ordered = sorted(groups.items(), key=lambda item: FORMS.index(item[0][0]))
+    parts = [builders[recognizer](form, group) for (recognizer, form, *_), group in ordered]
+    return Fan(parts, Running if kernels is None else partial(Together, kernels)) if parts else None, rest
 
 
 def _kernels(setting: Setting) -> Library | None:
@@ -81,32 +91,15 @@ def _kernels(setting: Setting) -> Library | None:
     return library() if fits else None
 
 
-def _kinds(kernels: Library | None, *, on_cpu: bool) -> list[Kind]:
-    """In the order of evaluation; `Nothing` last, since it only fills gaps."""
-    convolution = Kind(geometry_of, lambda form, members: Convolution(cast(Geometry, form), members), apart=on_cpu)
-    nothing = Kind(
-        lambda module: module.stride if type(module) is Zero else None,
-        lambda form, members: Nothing(cast(int, form), members),
-    )
+def _builders(kernels: Library | None) -> dict[Recognizer, Builder]:
+    pure: dict[Recognizer, Builder] = {
+        rounds_of: Separable, form_of: Pooled, geometry_of: Convolution, _identity: Skip, _stride_of_nothing: Nothing
+    }  # fmt: skip
     if kernels is None:
-        return [
-            Kind(rounds_of, lambda form, members: Separable(cast(tuple[Geometry, ...], form), members), apart=on_cpu),
-            Kind(form_of, lambda form, members: Pooled(cast(Form, form), members)),
-            convolution,
-            Kind(_identity, lambda form, members: Skip(members)),
-            nothing,
-        ]
-    return [
-        Kind(rounds_of, lambda form, members: CompiledSeparable(cast(tuple[Geometry, ...], form), members, kernels)),
-        Kind(form_of, lambda form, members: CompiledPooled(cast(Form, form), members, kernels)),
-        convolution,
-        Kind(_identity, lambda form, members: CompiledSkip(members, kernels)),
-        nothing,
-    ]
-
-
-def _identity(module: nn.Module) -> Hashable | None:
-    return nn.Identity if type(module) is nn.Identity else None
+        return pure
+    compiled: dict[Recognizer, Callable[..., Part]]
+    compiled = {rounds_of: CompiledSeparable, form_of: CompiledPooled, _identity: CompiledSkip}
+    return pure | {form: partial(part, kernels) for form, part in compiled.items()}
 
 
 def _settings(module: nn.Module) -> Hashable:

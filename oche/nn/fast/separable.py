@@ -100,7 +100,7 @@ class Separable(Part):
                 break
             du = input_gradient(dh, u, dw, geometry)
             if r == 0:
-                source.add_rectified(du if k == 1 else du.unflatten(1, (k, -1)).sum(1))
+                source.add_rectified(du if k == 1 else torch.stack(du.chunk(k, 1)).sum(0))
             else:
                 y, statistics = kept[r - 1]
                 dz = torch.where(u > 0, du, 0)

@@ -9,7 +9,6 @@ mixes with what it knows.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import torch
@@ -20,8 +19,6 @@ from oche.nn.choice import Choice
 from oche.nn.fast.fan import Fan
 from oche.nn.fast.part import Member
 from oche.nn.fast.planning import Setting, plan
-
-LOG = logging.getLogger(__name__)
 
 
 class FromState:
@@ -48,6 +45,8 @@ class FromState:
         if self._members:
             fan, rest = self._plan(Setting(x.device.type, x.dtype, x.shape[1]))
             mixing = torch.cat([mixture[key] for key in self._keys])
+            if fan is not None and not fan.uniform:
+                fan, rest = None, self._members
             if fan is not None:
                 terms += zip(fan.edges, fan(x, mixing), strict=True)
             terms += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
@@ -64,6 +63,10 @@ class ByState:
 
     def __init__(self) -> None:
         self._leaving: list[FromState] | None = None
+
+    def __reduce__(self) -> tuple[type[ByState], tuple[()]]:
+        """Copies begin without a plan, which refers to the modules of this cell."""
+        return ByState, ()
 
     def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
         """See `Wiring`."""

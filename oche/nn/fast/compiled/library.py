@@ -19,6 +19,7 @@ import tempfile
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ FLAGS = (
     "-Wno-psabi",
 )  # fmt: skip
 """No `-ffast-math`: linked into a library, it changes how the whole process computes."""
+
+NOTICE = "compiling the kernels of the fast engine, once on this machine (about five seconds)"
 
 PATIENCE = 120
 """Seconds after which a build counts as failed; it takes about five."""
@@ -74,7 +77,7 @@ class Library:
 
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
 
-SIGNATURES: dict[str, list[type]] = {
+SIGNATURES: dict[str, list[Any]] = {
     "round_forward": [_POINTER] * 6 + [ctypes.c_double] + [_POINTER] * 4,
     "round_backward": [_POINTER] * 13 + [_INTEGER] + [_POINTER] * 3,
     "combine": [_INTEGER] * 3 + [_POINTER] * 5,
@@ -89,7 +92,7 @@ def _passed(argument: object) -> object:
     if isinstance(argument, Tensor):
         return argument.data_ptr()
     if isinstance(argument, list):
-        return (ctypes.c_void_p * len(argument))(*map(_passed, argument))
+        return (ctypes.c_void_p * len(argument))(*(None if t is None else t.data_ptr() for t in argument))
     return ctypes.byref(argument) if isinstance(argument, _Shape) else argument
 
 
@@ -124,7 +127,7 @@ def _built(compiler: str) -> Path:
     path = directory / f"kernels-{key}.so"
     if not path.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        LOG.warning("compiling the kernels of the fast engine, once on this machine (about five seconds)")
+        LOG.warning(NOTICE)
         with tempfile.TemporaryDirectory(dir=directory) as work:
             built = Path(work) / path.name
             command = [compiler, *FLAGS, "-x", "c++", "-", "-o", str(built)]

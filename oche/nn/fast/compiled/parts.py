@@ -59,12 +59,12 @@ class CompiledSeparable(Part):
     """See `separable.Separable`: one call per member and round.
 
     Args:
+        kernels: the library.
         geometries: of the depthwise convolution of each round.
         members: the candidates.
-        kernels: the library.
     """
 
-    def __init__(self, geometries: Sequence[Geometry], members: Sequence[Member], kernels: Library) -> None:
+    def __init__(self, kernels: Library, geometries: Sequence[Geometry], members: Sequence[Member]) -> None:
         super().__init__(members)
         self._kernels = kernels
         self._geometries = tuple(geometries)
@@ -83,7 +83,8 @@ class CompiledSeparable(Part):
             outputs = [_output(x, geometry) for x, _ in inputs]
             measured = _Measured(norms, outputs)
             for (x, before), own, y, into in zip(inputs, weights, outputs, measured.into, strict=True):
-                both = own[2 * r : 2 * r + 2]
+                both = [w.contiguous() for w in own[2 * r : 2 * r + 2]]
+                assert both[0].shape[0] == x.shape[1]
                 self._kernels(
                     "round_forward", x.dtype, shape(x.shape, geometry), x, *_pair(before), *both, norms.eps, y, *into
                 )
@@ -106,7 +107,8 @@ class CompiledSeparable(Part):
         k = len(self.members)
         kept = [(saved[i], Statistics(*saved[i + 1 : i + 3])) for i in range(0, len(saved), 3)]
         of_mixing, of_weights = [], []
-        for i, (member, a, own) in enumerate(zip(self.members, mixing, weights, strict=True)):
+        for i, (member, a, given) in enumerate(zip(self.members, mixing, weights, strict=True)):
+            own = [w.contiguous() for w in given]
             g: Tensor = arriving.of[member.edge]
             y, statistics = kept[-k + i]
             sums, da = _products(self._kernels, g, y, statistics)
@@ -118,10 +120,7 @@ class CompiledSeparable(Part):
             for r in reversed(range(len(self._geometries))):
                 (x, before), (y, statistics) = kept[k * (r - 1) + i] if r else (source.x, None), kept[k * r + i]
                 before_sums = None if before is None else x.new_empty((2, x.shape[1]))
-                if r:
-                    dx, add = torch.empty_like(x), False
-                else:
-                    dx, add = source.rectified_target() if wanted.source else (None, False)
+                dx, add = self._target(r, x, source, wanted)
                 self._kernels(
                     "round_backward", x.dtype, shape(x.shape, self._geometries[r]), x, *_pair(before),
                     *own[2 * r : 2 * r + 2], g, weight, sums if self._norms[r].by_batch else None, y, *statistics,
@@ -132,17 +131,24 @@ class CompiledSeparable(Part):
             of_weights.append([w for w in gradients if w is not None])
         return Pulled(of_mixing, of_weights)
 
+    @staticmethod
+    def _target(r: int, x: Tensor, source: Source, wanted: Wanted) -> tuple[Tensor | None, bool]:
+        """Where round `r` puts the gradient of its input, and whether it adds it to what is there."""
+        if r:
+            return torch.empty_like(x), False
+        return source.rectified_target() if wanted.source else (None, False)
+
 
 class CompiledPooled(Part):
     """See `pooling.Pooled`.
 
     Args:
+        kernels: the library.
         form: how the members pool.
         members: the candidates.
-        kernels: the library.
     """
 
-    def __init__(self, form: pooling.Form, members: Sequence[Member], kernels: Library) -> None:
+    def __init__(self, kernels: Library, form: pooling.Form, members: Sequence[Member]) -> None:
         super().__init__(members)
         self._kernels = kernels
         self._form = form
@@ -203,11 +209,12 @@ class CompiledSkip(Part):
     """See `free.Skip`.
 
     Args:
-        members: the candidates.
         kernels: the library.
+        form: nothing; all identities are alike.
+        members: the candidates.
     """
 
-    def __init__(self, members: Sequence[Member], kernels: Library) -> None:
+    def __init__(self, kernels: Library, form: object, members: Sequence[Member]) -> None:
         super().__init__(members)
         self._kernels = kernels
 
