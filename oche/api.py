@@ -272,6 +272,7 @@ def train(
             "this module still has undecided choices; train result.space.network(result.architecture) of its search"
         )
     network = model.to(device)
+    set_engine(network, FAST)
     return run_training(
         network,
         network.with_auxiliary if isinstance(network, ImageNetwork) else lambda x: (network(x), None),

@@ -9,6 +9,7 @@ from torch import nn
 from oche.errors import named
 from oche.nn.cell import Graph, MixedEdge, Wiring, one_by_one
 from oche.nn.fast.planning import recognized
+from oche.nn.fast.quick import Depthwise
 from oche.nn.fast.wiring import ByState
 
 REFERENCE, FAST = "reference", "fast"
@@ -19,6 +20,8 @@ ENGINES: dict[str, Callable[[], Wiring]] = {REFERENCE: lambda: one_by_one, FAST:
 def set_engine(network: nn.Module, name: str) -> None:
     """Let every cell of a network be evaluated by the named engine; parameters and buffers stay where they are.
 
+    Discrete networks have no mixtures, but the gradients of their depthwise convolutions are the engine's as well.
+
     Call it again after changing a module inside a candidate, because the fast engine plans at its first call.
 
     Raises:
@@ -28,6 +31,8 @@ def set_engine(network: nn.Module, name: str) -> None:
     for module in network.modules():
         if isinstance(module, Graph):
             module.wiring = build()
+        elif isinstance(module, Depthwise):
+            module.quick = name == FAST
 
 
 def unknown_candidates(network: nn.Module) -> list[str]:

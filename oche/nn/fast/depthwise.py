@@ -16,7 +16,6 @@ Both are exact: the same products are added in another order. Elsewhere than on 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +41,7 @@ class Geometry:
     @classmethod
     def of(cls, conv: nn.Module) -> Geometry | None:
         """The geometry of a square convolution without bias that pads with zeros; None: it is none."""
-        if type(conv) is not nn.Conv2d or conv.bias is not None or conv.padding_mode != "zeros":
+        if not isinstance(conv, nn.Conv2d) or conv.bias is not None or conv.padding_mode != "zeros":
             return None
         if isinstance(conv.padding, str):
             return None
@@ -68,7 +67,7 @@ def input_gradient(dy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) ->
     """`dx`, of the shape of `x`, by a forward convolution with the flipped kernel (trick 1)."""
     before = geometry.reach - geometry.padding
     if x.device.type != "cpu" or before < 0:  # the flipped convolution has no way to crop
-        return _by_device(dy, x, weight, geometry, [True, False, False])[0]
+        return convolution_gradients(dy, x, weight, geometry, x.shape[1], [True, False, False])[0]
     if geometry.stride > 1:
         sides = [side + geometry.reach for side in x.shape[2:]]
         spread = torch.zeros_like(dy[:, :, :1, :1].expand(-1, -1, *sides), memory_format=torch.channels_last)
@@ -85,7 +84,7 @@ def weight_gradient(dy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -
     if x.device.type == "cpu" and d > 1 and keeps_size and geometry.padding % d == 0:
         dy, x = _phases(dy, d), _phases(x, d)
         geometry = Geometry(geometry.kernel, 1, geometry.padding // d, 1)
-    return _by_device(dy, x, weight, geometry, [False, True, False])[1]
+    return convolution_gradients(dy, x, weight, geometry, x.shape[1], [False, True, False])[1]
 
 
 def _phases(x: Tensor, d: int) -> Tensor:
@@ -93,10 +92,6 @@ def _phases(x: Tensor, d: int) -> Tensor:
     height, width = x.shape[2:]
     x = F.pad(x, (0, -width % d, 0, -height % d))
     return torch.cat([x[:, :, i::d, j::d] for i in range(d) for j in range(d)])
-
-
-def _by_device(dy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: list[bool]) -> list[Tensor]:
-    return convolution_gradients(dy, x, weight, geometry, x.shape[1], wanted)
 
 
 def convolution_gradients(
@@ -107,28 +102,3 @@ def convolution_gradients(
     return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
         dy, x, weight, None, stride, padding, dilation, False, [0, 0], groups, wanted
     )
-
-
-class DepthwiseFunction(torch.autograd.Function):
-    """A depthwise convolution for discrete networks, with the gradients above."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-        """See `depthwise`."""
-        ctx.save_for_backward(x, weight)
-        ctx.geometry = geometry
-        return depthwise(x, weight, geometry)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """Both gradients; where they are to be differentiated again, PyTorch's own."""
-        x, weight = ctx.saved_tensors
-        wanted = list(ctx.needs_input_grad[:2])
-        if torch.is_grad_enabled():
-            dx, dw, _ = _by_device(dy, x, weight, ctx.geometry, [*wanted, False])
-            return dx, dw, None
-        return (
-            input_gradient(dy, x, weight, ctx.geometry) if wanted[0] else None,
-            weight_gradient(dy, x, weight, ctx.geometry) if wanted[1] else None,
-            None,
-        )

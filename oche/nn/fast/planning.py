@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from oche.nn.fast.compiled.library import SUFFIXES, WIDTH, Library, library
+from oche.nn.fast.compiled.library import Library, library_for
 from oche.nn.fast.compiled.parts import CompiledPooled, CompiledSeparable, CompiledSkip, Together
 from oche.nn.fast.convolution import Convolution, geometry_of
 from oche.nn.fast.fan import Fan
@@ -23,20 +22,6 @@ from oche.nn.fast.pooling import Pooled, form_of
 from oche.nn.fast.separable import Separable, rounds_of
 from oche.nn.fast.source import Running
 from oche.nn.operations import Zero
-
-
-class Setting(NamedTuple):
-    """Where a fan is evaluated.
-
-    Attributes:
-        device: kind of device.
-        dtype: of state and parameters.
-        channels: of the state.
-    """
-
-    device: str
-    dtype: torch.dtype
-    channels: int
 
 
 def _stride_of_nothing(module: nn.Module) -> int | None:
@@ -66,9 +51,14 @@ def recognized(module: nn.Module) -> tuple[Recognizer, Hashable] | None:
     return next(((recognize, form) for recognize, form in forms if form is not None), None)
 
 
-def plan(members: Sequence[Member], setting: Setting) -> tuple[Fan | None, list[Member]]:
-    """The fan of all members whose form is known (None: there are none), and the other members."""
-    kernels = _kernels(setting)
+def plan(members: Sequence[Member], x: Tensor) -> tuple[Fan | None, list[Member]]:
+    """The fan of all members whose form is known (None: there are none), and the other members.
+
+    Args:
+        members: the candidates on all edges that leave one state.
+        x: such a state.
+    """
+    kernels = library_for(x)
     builders = _builders(kernels)
     groups: dict[tuple[Recognizer, Hashable, Hashable, int | None], list[Member]] = {}
     rest = []
@@ -77,18 +67,12 @@ def plan(members: Sequence[Member], setting: Setting) -> tuple[Fan | None, list[
         if known is None:
             rest.append(member)
         else:
-            apart = setting.device == "cpu" and builders[known[0]] in APART
+            apart = x.device.type == "cpu" and builders[known[0]] in APART
             key = (*known, _settings(member.module), member.edge if apart else None)
             groups.setdefault(key, []).append(member)
     ordered = sorted(groups.items(), key=lambda item: FORMS.index(item[0][0]))
     parts = [builders[recognizer](form, group) for (recognizer, form, *_), group in ordered]
     return Fan(parts, Running if kernels is None else partial(Together, kernels)) if parts else None, rest
-
-
-def _kernels(setting: Setting) -> Library | None:
-    """The compiled kernels where they can compute."""
-    fits = setting.device == "cpu" and setting.dtype in SUFFIXES and setting.channels % WIDTH == 0
-    return library() if fits else None
 
 
 def _builders(kernels: Library | None) -> dict[Recognizer, Builder]:

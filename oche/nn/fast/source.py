@@ -60,7 +60,8 @@ class Source:
     def gradient(self) -> Tensor:
         """The sum of what was collected, with respect to `x`."""
         if self._rectified is not None:
-            masked, self._rectified = torch.where(self.x > 0, self._rectified, 0), None
+            masked = torch.ops.aten.threshold_backward(self._rectified, self.x, 0)
+            self._rectified = None
             self.add_direct(masked)
         return torch.zeros_like(self.x) if self._direct is None else self._direct
 

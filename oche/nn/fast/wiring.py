@@ -18,7 +18,7 @@ from oche.nn.cell import Edges, MixedEdge, Mixture, one_by_one
 from oche.nn.choice import Choice
 from oche.nn.fast.fan import Fan
 from oche.nn.fast.part import Member
-from oche.nn.fast.planning import Setting, plan
+from oche.nn.fast.planning import plan
 
 
 class FromState:
@@ -37,13 +37,13 @@ class FromState:
                 self._keys.append(edge.key)
                 candidates = edge.choice.candidates.values()
                 self._members += [Member(node, i, c) for i, c in enumerate(candidates, start=len(self._members))]
-        self._plans: dict[Setting, tuple[Fan | None, list[Member]]] = {}
+        self._plans: dict[tuple[str, torch.dtype], tuple[Fan | None, list[Member]]] = {}
 
     def __call__(self, x: Tensor, mixture: Mixture) -> list[tuple[int, Tensor]]:
         """What the edges add, with the node each term belongs to."""
         terms = [(node, edge(x, mixture)) for node, edge in self._whole]
         if self._members:
-            fan, rest = self._plan(Setting(x.device.type, x.dtype, x.shape[1]))
+            fan, rest = self._plan(x)
             mixing = torch.cat([mixture[key] for key in self._keys])
             if fan is not None and not fan.uniform:
                 fan, rest = None, self._members
@@ -52,9 +52,10 @@ class FromState:
             terms += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
         return terms
 
-    def _plan(self, setting: Setting) -> tuple[Fan | None, list[Member]]:
+    def _plan(self, x: Tensor) -> tuple[Fan | None, list[Member]]:
+        setting = (x.device.type, x.dtype)
         if setting not in self._plans:
-            self._plans[setting] = plan(self._members, setting)
+            self._plans[setting] = plan(self._members, x)
         return self._plans[setting]
 
 

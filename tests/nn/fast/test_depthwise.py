@@ -7,7 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from oche.nn.fast.depthwise import DepthwiseFunction, Geometry, input_gradient, weight_gradient
+from oche.nn.fast import quick
+from oche.nn.fast.compiled.library import library
+from oche.nn.fast.depthwise import Geometry, input_gradient, weight_gradient
+from oche.nn.fast.quick import QuickDepthwise
 
 GEOMETRIES = [
     Geometry(kernel, stride, padding, dilation)
@@ -36,12 +39,33 @@ def test_both_gradients_equal_those_of_autograd(memory_format: torch.memory_form
     assert compared > 200
 
 
+@pytest.mark.parametrize("kernels", ["pure", "compiled"])
+@pytest.mark.parametrize("channels", [3, 4, 8, 16])
+def test_the_function_has_these_gradients(channels: int, kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kernels == "pure":
+        monkeypatch.setattr(quick, "library_for", lambda x: None)
+    elif library() is None:
+        pytest.skip("no compiler here")
+    for g in GEOMETRIES:
+        if min(g.output(9), g.output(11)) < 1:
+            continue
+        x = torch.randn(3, channels, 9, 11, dtype=torch.float64, requires_grad=True)
+        w = torch.randn(channels, 1, g.kernel, g.kernel, dtype=torch.float64, requires_grad=True)
+        y = F.conv2d(x, w, None, g.stride, g.padding, g.dilation, channels)
+        dy = torch.randn_like(y)
+        expected = torch.autograd.grad(y, (x, w), dy)
+        torch.testing.assert_close(torch.autograd.grad(QuickDepthwise.apply(x, w, g), (x, w), dy), expected)
+        for one, needed in enumerate((x, w)):
+            alone = QuickDepthwise.apply(*(t if t is needed else t.detach() for t in (x, w)), g)
+            torch.testing.assert_close(torch.autograd.grad(alone, needed, dy), (expected[one],))
+
+
 def test_the_function_can_be_differentiated_twice() -> None:
     x = torch.randn(2, 2, 5, 4, dtype=torch.float64, requires_grad=True)
     w = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     for geometry in (Geometry(3, 1, 2, 2), Geometry(3, 2, 1, 1)):
-        assert torch.autograd.gradcheck(DepthwiseFunction.apply, (x, w, geometry))
-        assert torch.autograd.gradgradcheck(DepthwiseFunction.apply, (x, w, geometry))
+        assert torch.autograd.gradcheck(QuickDepthwise.apply, (x, w, geometry))
+        assert torch.autograd.gradgradcheck(QuickDepthwise.apply, (x, w, geometry))
 
 
 def test_only_square_convolutions_without_bias_are_known() -> None:

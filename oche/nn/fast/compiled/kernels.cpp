@@ -144,6 +144,22 @@ void add_taps_of(Int k, const T* g, const T* u, Int c, Int s, Int d, Int width, 
   }
 }
 
+// The gradient of a strided convolution's padded input, output by output.
+template <class T, int V>
+void scatter(const Shape& a, const T* dh, const T* w, T* du) {
+  const Int row = (a.w + 2 * a.padding) * a.c;
+  std::memset(du, 0, sizeof(T) * row * (a.h + 2 * a.padding));
+  for (Int i = 0; i < a.ho; i++)
+    for (Int ti = 0; ti < a.k; ti++)
+      for (Int tj = 0; tj < a.k; tj++)
+        for (Int j = 0; j < a.wo; j++) {
+          T* to = du + (i * a.stride + ti * a.dilation) * row + (j * a.stride + tj * a.dilation) * a.c;
+          const T *tap = w + (ti * a.k + tj) * a.c, *from = dh + (i * a.wo + j) * a.c;
+          for (Int b = 0; b < a.c; b += V)
+            store<T, V>(to + b, load<T, V>(to + b) + load<T, V>(tap + b) * load<T, V>(from + b));
+        }
+}
+
 // The image's ReLU, normalized first where there is a mean, in the middle of a border of zeros.
 template <class T, int V>
 void rectify(const T* x, const Shape& a, const T* mean, const T* rate, T* padded) {
@@ -324,18 +340,7 @@ void round_backward(const Shape& a, const T* x, const T* in_mean, const T* in_ra
         if (ddw)
           for (Int i = 0; i < weight_size; i++) of_weights[part * weight_size + i] += image[i];
         if (!dx) continue;
-        if (!gathers) {
-          std::memset(du.data(), 0, sizeof(T) * du.size());
-          for (Int i = 0; i < a.ho; i++)
-            for (Int ti = 0; ti < a.k; ti++)
-              for (Int tj = 0; tj < a.k; tj++)
-                for (Int j = 0; j < a.wo; j++) {
-                  T* to = du.data() + (i * a.stride + ti * a.dilation) * row + (j * a.stride + tj * a.dilation) * c;
-                  for (Int b = 0; b < c; b += V)
-                    store<T, V>(to + b, load<T, V>(to + b) + load<T, V>(&weights[(ti * a.k + tj) * c + b]) *
-                                                                 load<T, V>(&dh[i * dh_row + j * c + b]));
-                }
-        }
+        if (!gathers) scatter<T, V>(a, dh.data(), weights.data(), du.data());
         std::memset(image_sums.data(), 0, sizeof(T) * 2 * c);
         for (Int i = 0; i < a.h; i++) {
           const T* from = du.data() + ((i + a.padding) * row + a.padding * c);
@@ -380,6 +385,58 @@ void round_backward(const Shape& a, const T* x, const T* in_mean, const T* in_ra
       for (Int part = 0; part < parts; part++) sum += of_weights[part * weight_size + i];
       if (i < c * taps) ddw[(i % c) * taps + i / c] = (T)sum;
       else dpw[i - c * taps] = (T)sum;
+    }
+}
+
+// Both gradients of a depthwise convolution by itself; either may be null.
+template <class T, int V>
+void depthwise_backward(const Shape& a, const T* x, const T* w, const T* dy, T* dx, T* dw, Int threads) {
+  const Int taps = a.k * a.k, c = a.c, pixels = a.ho * a.wo, before = a.reach() - a.padding;
+  const std::vector<T> weights = by_tap(w, c, taps, false), flipped = by_tap(w, c, taps, true);
+  const Int row = (a.w + 2 * a.padding) * c, padded_size = row * (a.h + 2 * a.padding);
+  const bool gathers = a.stride == 1 && before >= 0;
+  const Int dy_row = (a.w + a.reach()) * c, parts = a.n < CHUNKS ? a.n : CHUNKS;
+  std::vector<double> of_weights(dw ? parts * c * taps : 0);
+#pragma omp parallel num_threads(threads_for(a.n * pixels * c * taps, threads))
+  {
+    std::vector<T> padded(padded_size), spread(gathers ? dy_row * (a.h + a.reach()) : 0), image(c * taps);
+#pragma omp for schedule(static)
+    for (Int part = 0; part < parts; part++)
+      for (Int n = part * a.n / parts; n < (part + 1) * a.n / parts; n++) {
+        const T* g = dy + n * pixels * c;
+        if (dw) {
+          std::memset(padded.data(), 0, sizeof(T) * padded_size);
+          for (Int i = 0; i < a.h; i++)
+            std::memcpy(padded.data() + (i + a.padding) * row + a.padding * c, x + (n * a.h + i) * a.w * c,
+                        sizeof(T) * a.w * c);
+          std::memset(image.data(), 0, sizeof(T) * image.size());
+          for (Int i = 0; i < a.ho; i++)
+            for (Int t = 0; t < a.k; t++)
+              add_taps_of<T, V>(a.k, g + i * a.wo * c, padded.data() + (i * a.stride + t * a.dilation) * row, c,
+                                a.stride, a.dilation, a.wo, image.data() + t * a.k * c);
+          for (Int i = 0; i < c * taps; i++) of_weights[part * c * taps + i] += image[i];
+        }
+        if (!dx) continue;
+        T* to = dx + n * a.h * a.w * c;
+        if (gathers) {
+          for (Int i = 0; i < a.ho; i++)
+            std::memcpy(spread.data() + (before + i) * dy_row + before * c, g + i * a.wo * c, sizeof(T) * a.wo * c);
+          for (Int i = 0; i < a.h; i++)
+            convolve_row<T, V>(spread.data() + i * dy_row, dy_row, c, flipped.data(), a.k, 1, a.dilation, a.w,
+                               to + i * a.w * c);
+        } else {
+          scatter<T, V>(a, g, weights.data(), padded.data());
+          for (Int i = 0; i < a.h; i++)
+            std::memcpy(to + i * a.w * c, padded.data() + (i + a.padding) * row + a.padding * c,
+                        sizeof(T) * a.w * c);
+        }
+      }
+  }
+  if (dw)
+    for (Int i = 0; i < c * taps; i++) {
+      double sum = 0;
+      for (Int part = 0; part < parts; part++) sum += of_weights[part * c * taps + i];
+      dw[(i % c) * taps + i / c] = (T)sum;
     }
 }
 
@@ -549,6 +606,11 @@ void pool_backward(const Shape& a, const Pull<T, V>& pull, const uint8_t* places
                                    Pull<T, V>(1, &g, weight ? &weight : nullptr, sums ? &sums : nullptr, y, mean,      \
                                               rate, n, c),                                                             \
                                    dx, add, in_sums, ddw, dpw, threads)));                                             \
+  }                                                                                                                    \
+  extern "C" void depthwise_backward_##SUFFIX(const Shape* a, const T* x, const T* w, const T* dy, T* dx, T* dw,       \
+                                              Int threads) {                                                           \
+    const Int c = a->c;                                                                                                \
+    BY_WIDTH(WIDEST, (depthwise_backward<T, V>(*a, x, w, dy, dx, dw, threads)));                                       \
   }                                                                                                                    \
   extern "C" void combine_##SUFFIX(Int pixels, Int c, Int count, const T* const* in, const T* const* weight,           \
                                    const T* const* mean, const T* const* rate, T* out, Int threads) {                  \

@@ -80,6 +80,7 @@ _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
 SIGNATURES: dict[str, list[Any]] = {
     "round_forward": [_POINTER] * 6 + [ctypes.c_double] + [_POINTER] * 4,
     "round_backward": [_POINTER] * 13 + [_INTEGER] + [_POINTER] * 3,
+    "depthwise_backward": [_POINTER] * 6,
     "combine": [_INTEGER] * 3 + [_POINTER] * 5,
     "products": [_INTEGER] * 3 + [_POINTER] * 6,
     "pool_forward": [_POINTER] * 2 + [ctypes.c_double] + [_POINTER] * 5,
@@ -117,6 +118,12 @@ def library() -> Library | None:
     except (OSError, subprocess.SubprocessError) as error:
         LOG.warning("the compiled kernels cannot be built, so the fast engine runs without them: %s", error)
         return None
+
+
+def library_for(x: Tensor) -> Library | None:
+    """The kernels, where they can compute with a state (`N x C x H x W`) and parameters of its type."""
+    fits = x.device.type == "cpu" and x.dtype in SUFFIXES and x.shape[1] % WIDTH == 0
+    return library() if fits else None
 
 
 def _built(compiler: str) -> Path:
