@@ -17,7 +17,7 @@ Sides, each of which adds to the one before it (`--ladder` measures all):
 Memory is the growth of the peak resident size (`ru_maxrss`) over the state after the imports, for the model and two
 steps, each case in a process of its own (on CUDA: the peak of allocated memory). Those processes run first, while this
 one is still small: on Linux a child's peak starts at the size of the process that started it. Operator calls are
-those of the profiler in one step, without those that only make views; a call of a compiled kernel counts as one.
+those of the profiler in one step, without those that touch no data; a call of a compiled kernel counts as one.
 
 Usage: python benchmarks/step.py [--space darts] [--channels 16] [--cells 8] [--batch 32] [--size 32] [--pairs 7]
     [--ladder] [--no-memory] [--device cuda]
@@ -48,15 +48,18 @@ CLASSES = 10
 LADDER = ("public", "reference", "depthwise", "pure", "fast")
 USUAL = ("public", "reference", "fast")
 
-VIEWS = frozenset(
+IDLE = frozenset(
     "aten::" + name
     for name in (
         "as_strided", "view", "reshape", "permute", "transpose", "t", "expand", "select", "slice", "split", "chunk",
         "unbind", "narrow", "alias", "detach", "squeeze", "unsqueeze", "result_type", "flatten", "size", "stride",
         "_unsafe_view", "view_as", "expand_as", "split_with_sizes", "unflatten", "lift_fresh",
+        "empty", "new_empty", "empty_strided", "empty_like", "resize_",
+        "to", "_to_copy", "contiguous", "clone", "zeros", "new_zeros", "zeros_like", "softmax", "relu", "max_pool2d",
+        "conv2d", "convolution", "_convolution", "batch_norm", "_batch_norm_impl_index", "adaptive_avg_pool2d",
     )
 )  # fmt: skip
-"""Operators that touch no data."""
+"""Operators that touch no data: views, allocations, and those that only call another one."""
 
 
 def batches(args: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -168,7 +171,7 @@ def count_calls(step: Step) -> tuple[int, int]:
     """Operators that do work in one step (compiled kernels included), and kernels launched on a GPU."""
     from unittest import mock
 
-    from torch.autograd import DeviceType
+    from torch._C._autograd import DeviceType
     from torch.profiler import profile
 
     from oche.nn.fast.compiled.library import Library
@@ -187,7 +190,7 @@ def count_calls(step: Step) -> tuple[int, int]:
     ):
         step()
     events = seen.events() or []
-    operators = sum(event.name.startswith("aten::") and event.name not in VIEWS for event in events)
+    operators = sum(event.name.startswith("aten::") and event.name not in IDLE for event in events)
     launched = sum(event.device_type == DeviceType.CUDA for event in events)
     return operators + compiled, launched
 
