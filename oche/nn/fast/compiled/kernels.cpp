@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <vector>
 
 namespace {
@@ -41,6 +42,19 @@ template <class T, int V>
 inline void store(T* p, vec<T, V> x) {
   *reinterpret_cast<vec<T, V>*>(p) = x;
 }
+
+// Zeros that begin on a cache line: a vector across two lines takes two loads.
+template <class T>
+struct Line {
+  typedef T value_type;
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
+  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t(64)); }
+  bool operator==(const Line&) const { return true; }
+  bool operator!=(const Line&) const { return false; }
+};
+
+template <class T>
+using Buffer = std::vector<T, Line<T>>;
 
 struct Shape {
   Int n, h, w, c;             // of the input
@@ -225,16 +239,16 @@ void gather(const double* moments, Int n, Int pixels, Int c, double eps, T* mean
 }
 
 template <class T>
-std::vector<T> by_tap(const T* w, Int c, Int taps, bool flipped) {  // `C x taps` to `taps x C`
-  std::vector<T> out(c * taps);
+Buffer<T> by_tap(const T* w, Int c, Int taps, bool flipped) {  // `C x taps` to `taps x C`
+  Buffer<T> out(c * taps);
   for (Int i = 0; i < c; i++)
     for (Int t = 0; t < taps; t++) out[(flipped ? taps - 1 - t : t) * c + i] = w[i * taps + t];
   return out;
 }
 
 template <class T>
-std::vector<T> transposed(const T* m, Int c) {
-  std::vector<T> out(c * c);
+Buffer<T> transposed(const T* m, Int c) {
+  Buffer<T> out(c * c);
   for (Int o = 0; o < c; o++)
     for (Int i = 0; i < c; i++) out[i * c + o] = m[o * c + i];
   return out;
@@ -246,7 +260,7 @@ template <class T, int V>
 struct Pull {
   const T *const *g, *y;
   Int count, c;
-  std::vector<T> alpha, beta, gamma;
+  Buffer<T> alpha, beta, gamma;
 
   Pull(Int count, const T* const* g, const T* const* weight, const T* const* sums, const T* y, const T* mean,
        const T* rate, Int n, Int c)
@@ -280,12 +294,12 @@ struct Pull {
 template <class T, int V>
 void round_forward(const Shape& a, const T* x, const T* in_mean, const T* in_rate, const T* dw, const T* pw, double eps,
                    T* y, T* mean, T* rate, T* variance, Int threads) {
-  const std::vector<T> taps = by_tap(dw, a.c, a.k * a.k, false), matrix = transposed(pw, a.c);
+  const Buffer<T> taps = by_tap(dw, a.c, a.k * a.k, false), matrix = transposed(pw, a.c);
   const Int row = (a.w + 2 * a.padding) * a.c, pixels = a.ho * a.wo;
   std::vector<double> of_images(mean ? a.n * 2 * a.c : 0);
 #pragma omp parallel num_threads(threads_for(a.n * pixels * a.c * (a.k * a.k + a.c), threads))
   {
-    std::vector<T> padded(row * (a.h + 2 * a.padding)), h(a.wo * a.c);
+    Buffer<T> padded(row * (a.h + 2 * a.padding)), h(a.wo * a.c);
 #pragma omp for schedule(static)
     for (Int n = 0; n < a.n; n++) {
       T* out = y + n * pixels * a.c;
@@ -306,7 +320,7 @@ template <class T, int V>
 void round_backward(const Shape& a, const T* x, const T* in_mean, const T* in_rate, const T* dw, const T* pw,
                     const Pull<T, V>& pull, T* dx, bool add, T* sums, T* ddw, T* dpw, Int threads) {
   const Int taps = a.k * a.k, c = a.c, pixels = a.ho * a.wo, before = a.reach() - a.padding;
-  const std::vector<T> weights = by_tap(dw, c, taps, false), flipped = by_tap(dw, c, taps, true);
+  const Buffer<T> weights = by_tap(dw, c, taps, false), flipped = by_tap(dw, c, taps, true);
   const Int row = (a.w + 2 * a.padding) * c, padded_size = row * (a.h + 2 * a.padding);
   const bool gathers = a.stride == 1 && before >= 0;
   const Int dh_row = gathers ? (a.w + a.reach()) * c : a.wo * c, dh_rows = gathers ? a.h + a.reach() : a.ho;
@@ -316,8 +330,8 @@ void round_backward(const Shape& a, const T* x, const T* in_mean, const T* in_ra
 #pragma omp parallel num_threads(threads_for(a.n * pixels * c * (taps + c), threads))
   {
     const bool rectifies = ddw || in_mean;
-    std::vector<T> padded(rectifies ? padded_size : 0), dh(dh_row * dh_rows), dy(a.wo * c), h(ddw ? a.wo * c : 0);
-    std::vector<T> du(gathers ? a.w * c : padded_size), image(ddw ? weight_size : 0), image_sums(2 * c);
+    Buffer<T> padded(rectifies ? padded_size : 0), dh(dh_row * dh_rows), dy(a.wo * c), h(ddw ? a.wo * c : 0);
+    Buffer<T> du(gathers ? a.w * c : padded_size), image(ddw ? weight_size : 0), image_sums(2 * c);
 #pragma omp for schedule(static)
     for (Int part = 0; part < parts; part++)
       for (Int n = part * a.n / parts; n < (part + 1) * a.n / parts; n++) {
@@ -392,14 +406,14 @@ void round_backward(const Shape& a, const T* x, const T* in_mean, const T* in_ra
 template <class T, int V>
 void depthwise_backward(const Shape& a, const T* x, const T* w, const T* dy, T* dx, T* dw, Int threads) {
   const Int taps = a.k * a.k, c = a.c, pixels = a.ho * a.wo, before = a.reach() - a.padding;
-  const std::vector<T> weights = by_tap(w, c, taps, false), flipped = by_tap(w, c, taps, true);
+  const Buffer<T> weights = by_tap(w, c, taps, false), flipped = by_tap(w, c, taps, true);
   const Int row = (a.w + 2 * a.padding) * c, padded_size = row * (a.h + 2 * a.padding);
   const bool gathers = a.stride == 1 && before >= 0;
   const Int dy_row = (a.w + a.reach()) * c, parts = a.n < CHUNKS ? a.n : CHUNKS;
   std::vector<double> of_weights(dw ? parts * c * taps : 0);
 #pragma omp parallel num_threads(threads_for(a.n * pixels * c * taps, threads))
   {
-    std::vector<T> padded(padded_size), spread(gathers ? dy_row * (a.h + a.reach()) : 0), image(c * taps);
+    Buffer<T> padded(padded_size), spread(gathers ? dy_row * (a.h + a.reach()) : 0), image(c * taps);
 #pragma omp for schedule(static)
     for (Int part = 0; part < parts; part++)
       for (Int n = part * a.n / parts; n < (part + 1) * a.n / parts; n++) {
@@ -444,7 +458,7 @@ void depthwise_backward(const Shape& a, const T* x, const T* w, const T* dy, T* 
 template <class T, int V>
 void combine(Int pixels, Int c, Int count, const T* const* in, const T* const* weight, const T* const* mean,
              const T* const* rate, T* out, Int threads) {
-  std::vector<T> scale(count * c), shift(c);
+  Buffer<T> scale(count * c), shift(c);
   for (Int i = 0; i < count; i++)
     for (Int b = 0; b < c; b++) {
       scale[i * c + b] = weight[i][0] * (mean[i] ? rate[i][b] : (T)1);
@@ -527,21 +541,25 @@ void pool_forward(const Shape& a, const T* x, double eps, T* y, uint8_t* places,
         const T* corner = x + ((n * a.h + i * a.stride - a.padding) * a.w + j * a.stride - a.padding) * c;
         const Int to = ((n * a.ho + i) * a.wo + j) * c;
         for (Int b = 0; b < c; b += V) {
-          vec<T, V> sum = {}, best = load<T, V>(corner + (ti.first * a.w + tj.first) * c + b), place = {};
-          place += (T)(ti.first * a.k + tj.first);
-          for (Int p = ti.first; p < ti.last; p++)
-            for (Int q = tj.first; q < tj.last; q++) {
-              const vec<T, V> v = load<T, V>(corner + (p * a.w + q) * c + b);
-              if (places) {
-                const auto better = (v > best) | (v != v);
-                best = better ? v : best;
-                place = better ? vec<T, V>{} + (T)(p * a.k + q) : place;
-              } else {
-                sum += v;
+          vec<T, V> best = {};
+          if (places) {
+            vec<T, V> place = {}, nan = {};  // NaN is larger than everything; two selections are quicker than one of both
+            best = load<T, V>(corner + (ti.first * a.w + tj.first) * c + b);
+            place += (T)(ti.first * a.k + tj.first);
+            for (Int p = ti.first; p < ti.last; p++)
+              for (Int q = tj.first; q < tj.last; q++) {
+                const vec<T, V> v = load<T, V>(corner + (p * a.w + q) * c + b), here = vec<T, V>{} + (T)(p * a.k + q);
+                place = v > best ? here : place;
+                best = v > best ? v : best;
+                nan = v != v ? v : nan;
               }
-            }
-          if (places) *reinterpret_cast<bytes*>(places + to + b) = __builtin_convertvector(place, bytes);
-          else best = sum / (T)((ti.last - ti.first) * (tj.last - tj.first));
+            best = nan != nan ? nan : best;
+            *reinterpret_cast<bytes*>(places + to + b) = __builtin_convertvector(place, bytes);
+          } else {
+            for (Int p = ti.first; p < ti.last; p++)
+              for (Int q = tj.first; q < tj.last; q++) best += load<T, V>(corner + (p * a.w + q) * c + b);
+            best /= (T)((ti.last - ti.first) * (tj.last - tj.first));
+          }
           store<T, V>(y + to + b, best);
         }
       }
@@ -557,7 +575,7 @@ void pool_backward(const Shape& a, const Pull<T, V>& pull, const uint8_t* places
   const Int c = a.c;
 #pragma omp parallel for num_threads(threads_for(a.n * a.ho * a.wo * c * a.k * a.k, threads)) schedule(static)
   for (Int n = 0; n < a.n; n++) {
-    std::vector<T> dy(a.wo * c);
+    Buffer<T> dy(a.wo * c);
     for (Int i = 0; i < a.ho; i++) {
       pull.row((n * a.ho + i) * a.wo, a.wo, dy.data());
       for (Int j = 0; j < a.wo; j++) {
