@@ -48,6 +48,11 @@ class Fan:
         """Whether batch normalizations that are computed together are in the same mode."""
         return all(norms.alike for part in self.parts for norms in part.norms)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether no running statistics move."""
+        return not any(norms.moving for part in self.parts for norms in part.norms)
+
     def __call__(self, x: Tensor, mixing: Tensor) -> tuple[Tensor, ...]:
         """What the members add to each edge.
 

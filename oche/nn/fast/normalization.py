@@ -74,6 +74,11 @@ class Norms:
         return len({(_by_batch(norm), _moves(norm)) for norm in self._modules}) == 1
 
     @property
+    def moving(self) -> bool:
+        """Whether running statistics move."""
+        return _moves(self._modules[0])
+
+    @property
     def eps(self) -> float:
         """Added to the variances."""
         return self._modules[0].eps
@@ -92,7 +97,7 @@ class Norms:
             means: of the batch, one per module.
             variances: unbiased ones.
         """
-        if not _moves(self._modules[0]):
+        if not self.moving:
             return
         momentum = self._modules[0].momentum
         assert momentum is not None

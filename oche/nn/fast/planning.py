@@ -6,7 +6,7 @@ part here; until then it is called as the module it is, and mixes with what is k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,22 +51,30 @@ def recognized(module: nn.Module) -> tuple[Recognizer, Hashable] | None:
     return next(((recognize, form) for recognize, form in forms if form is not None), None)
 
 
-def plan(members: Sequence[Member], x: Tensor) -> tuple[Fan | None, list[Member]]:
+def plan(members: Sequence[Member], x: Tensor, idle: Collection[int] = ()) -> tuple[Fan | None, list[Member]]:
     """The fan of all members whose form is known (None: there are none), and the other members.
 
     Args:
         members: the candidates on all edges that leave one state.
         x: such a state.
+        idle: places of members that the fan leaves out, except for one (the cheapest) on an edge of idle members.
     """
     kernels = library_for(x)
     builders = _builders(kernels)
+    forms = {member: recognized(member.module) for member in members}
+    edges = {member.edge for member in members if member.place not in idle or forms[member] is None}
+    kept: dict[int, tuple[int, Member]] = {}
+    for member, form in forms.items():
+        if member.edge not in edges and form is not None:
+            order = FORMS.index(form[0])
+            kept[member.edge] = max(kept.get(member.edge, (order, member)), (order, member), key=lambda item: item[0])
+    left_out = set(idle) - {member.place for _, member in kept.values()}
     groups: dict[tuple[Recognizer, Hashable, Hashable, int | None], list[Member]] = {}
     rest = []
-    for member in members:
-        known = recognized(member.module)
+    for member, known in forms.items():
         if known is None:
             rest.append(member)
-        else:
+        elif member.place not in left_out:
             apart = x.device.type == "cpu" and builders[known[0]] in APART
             key = (*known, _settings(member.module), member.edge if apart else None)
             groups.setdefault(key, []).append(member)

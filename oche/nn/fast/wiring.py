@@ -24,6 +24,10 @@ from oche.nn.fast.planning import plan
 class FromState:
     """The edges that leave one state.
 
+    In an evaluation (no gradient, running statistics at rest) candidates of weight zero are not computed, which is
+    exact: they would add zeros. Elsewhere they are, because they have a gradient or statistics that move; and on a GPU,
+    where the host would have to wait for the weights.
+
     Args:
         edges: with the node each leads to.
     """
@@ -38,6 +42,7 @@ class FromState:
                 candidates = edge.choice.candidates.values()
                 self._members += [Member(node, i, c) for i, c in enumerate(candidates, start=len(self._members))]
         self._plans: dict[tuple[str, torch.dtype], tuple[Fan | None, list[Member]]] = {}
+        self._last: tuple[object, tuple[Fan | None, list[Member]]] = (None, (None, []))
 
     def __call__(self, x: Tensor, mixture: Mixture) -> list[tuple[int, Tensor]]:
         """What the edges add, with the node each term belongs to."""
@@ -47,16 +52,22 @@ class FromState:
             mixing = torch.cat([mixture[key] for key in self._keys])
             if fan is not None and not fan.uniform:
                 fan, rest = None, self._members
+            elif fan is not None and fan.at_rest and not torch.is_grad_enabled() and x.device.type == "cpu":
+                fan, rest = self._plan(x, frozenset(place for place, a in enumerate(mixing.tolist()) if a == 0))
             if fan is not None:
                 terms += zip(fan.edges, fan(x, mixing), strict=True)
             terms += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
         return terms
 
-    def _plan(self, x: Tensor) -> tuple[Fan | None, list[Member]]:
+    def _plan(self, x: Tensor, idle: frozenset[int] = frozenset()) -> tuple[Fan | None, list[Member]]:
         setting = (x.device.type, x.dtype)
-        if setting not in self._plans:
-            self._plans[setting] = plan(self._members, x)
-        return self._plans[setting]
+        if not idle:
+            if setting not in self._plans:
+                self._plans[setting] = plan(self._members, x)
+            return self._plans[setting]
+        if (setting, idle) != self._last[0]:  # one is enough: a mixture is evaluated batch after batch
+            self._last = (setting, idle), plan(self._members, x, idle)
+        return self._last[1]
 
 
 class ByState:

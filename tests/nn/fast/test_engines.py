@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from oche.mixture.softmax import Softmax
 from oche.nn.cell import Graph, MixedEdge
 from oche.nn.choice import Choice
 from oche.nn.engine import FAST, REFERENCE, set_engine, unknown_candidates
+from oche.nn.fast.fan import Fan
 from oche.nn.network import Stack
 from oche.nn.operations import OPERATIONS, SUPERNET, Noise, NormForm, operation
 from oche.nn.supernet import Supernet, initialize_logits, logits, one_hot, weights
@@ -209,6 +211,38 @@ def test_a_candidate_without_weight_gets_no_gradient_and_has_its_statistics_move
     one, other = everything(reference, x, mixture), everything(fast, x, mixture)
     assert_same(one, other)
     assert sum(name.startswith("w ") and not value.any() for name, value in other.items()) > 100
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["darts", "rdarts-s2", "nasbench201"])
+def test_an_evaluation_computes_no_candidate_without_weight(
+    name: str, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    run = Fan.run
+
+    def counting(self: Fan, *arguments: Any) -> Any:
+        computed.extend(member.place for member in self.members if member.names)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Fan, "run", counting)
+    net = supernet(name).train(training)
+    reference, fast = both(net)
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    *keys, dropped = logits(net)
+    edges = sum(isinstance(module, MixedEdge) for module in net.modules())
+    for option in (0, 1, -1):
+        mixture = one_hot(net, dict.fromkeys(keys, option))
+        assert not mixture[dropped].any()
+        computed.clear()
+        with torch.no_grad():
+            outputs = [n.with_weights(weights(n), mixture, x) for n in (reference, fast)]
+        torch.testing.assert_close(*outputs, rtol=1e-12, atol=1e-12)
+        assert len(computed) <= edges
+    computed.clear()
+    with torch.no_grad():
+        fast(x, mixture)  # in training it moves the statistics of all candidates
+    assert (len(computed) > edges) == (training and name != "rdarts-s2")
 
 
 class Scaled(nn.Module):
