@@ -30,8 +30,7 @@ class Convolution(Part):
     def __init__(self, geometry: Geometry, members: Sequence[Member]) -> None:
         super().__init__(members)
         self._geometry = geometry
-        modules = [cast(nn.Sequential, member.module) for member in members]
-        self._norms = Norms([cast(nn.BatchNorm2d, m[2]) for m in modules])
+        self._norms = norms_of(members)
 
     @property
     def norms(self) -> Sequence[Norms]:
@@ -40,8 +39,7 @@ class Convolution(Part):
 
     def run(self, source: Source, mixing: Sequence[Tensor], weights: Weights, sums: Sums) -> Saved:
         """See `Part`. Keeps the convolution's output, mean and rate."""
-        g = self._geometry
-        y = F.conv2d(source.positive, torch.cat([w for (w,) in weights]), None, g.stride, g.padding, g.dilation)
+        y = convolve(source.positive, torch.cat([w for (w,) in weights]), self._geometry)
         z, statistics = self._norms.normalize(y)
         for member, a, block in zip(self.members, mixing, z.chunk(len(self.members), 1), strict=True):
             sums.add(member.edge, a, block)
@@ -75,6 +73,16 @@ class Convolution(Part):
         if wanted.source:
             source.add_rectified(du)
         return Pulled(of_mixing, [[w] for w in dw.chunk(k)] if wanted.weights else ())
+
+
+def convolve(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """The convolution itself."""
+    return F.conv2d(x, weight, None, geometry.stride, geometry.padding, geometry.dilation)
+
+
+def norms_of(members: Sequence[Member]) -> Norms:
+    """The batch normalizations behind the convolutions."""
+    return Norms([cast(nn.BatchNorm2d, cast(nn.Sequential, member.module)[2]) for member in members])
 
 
 def geometry_of(module: nn.Module) -> Geometry | None:

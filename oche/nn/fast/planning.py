@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from oche.nn.fast.compiled.library import Library, library_for
-from oche.nn.fast.compiled.parts import CompiledPooled, CompiledSeparable, CompiledSkip, Together
+from oche.nn.fast.compiled.parts import CompiledConvolution, CompiledPooled, CompiledSeparable, CompiledSkip, Together
 from oche.nn.fast.convolution import Convolution, geometry_of
 from oche.nn.fast.fan import Fan
 from oche.nn.fast.free import Nothing, Skip
@@ -90,7 +90,9 @@ def _builders(kernels: Library | None) -> dict[Recognizer, Builder]:
     if kernels is None:
         return pure
     compiled: dict[Recognizer, Callable[..., Part]]
-    compiled = {rounds_of: CompiledSeparable, form_of: CompiledPooled, _identity: CompiledSkip}
+    compiled = {
+        rounds_of: CompiledSeparable, form_of: CompiledPooled, geometry_of: CompiledConvolution, _identity: CompiledSkip
+    }  # fmt: skip
     return pure | {form: partial(part, kernels) for form, part in compiled.items()}
 
 

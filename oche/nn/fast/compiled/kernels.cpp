@@ -515,6 +515,23 @@ void products(Int n, Int pixels, Int c, const T* g, const T* y, const T* mean, c
   *da = (T)all;
 }
 
+// Mean, rate and variance of every channel.
+template <class T, int V>
+void measure(Int n, Int pixels, Int c, const T* y, double eps, T* mean, T* rate, T* variance, Int threads) {
+  std::vector<double> of_images(n * 2 * c);
+#pragma omp parallel for num_threads(threads_for(n * pixels * c * 2, threads)) schedule(static)
+  for (Int m = 0; m < n; m++)
+    moments<T, V>(y + m * pixels * c, pixels, c, &of_images[m * 2 * c], &of_images[(m * 2 + 1) * c]);
+  gather(of_images.data(), n, pixels, c, eps, mean, rate, variance);
+}
+
+// What `Pull` reads row by row, written out.
+template <class T, int V>
+void pull(Int n, Int pixels, const Pull<T, V>& pull, T* dy, Int threads) {
+#pragma omp parallel for num_threads(threads_for(n * pixels * pull.c * 2, threads)) schedule(static)
+  for (Int m = 0; m < n; m++) pull.row(m * pixels, pixels, dy + m * pixels * pull.c);
+}
+
 // The taps of a window that lie inside the image: [first, last) of `k` around output `i`.
 struct Taps {
   Int first, last;
@@ -637,6 +654,15 @@ void pool_backward(const Shape& a, const Pull<T, V>& pull, const uint8_t* places
   extern "C" void products_##SUFFIX(Int n, Int pixels, Int c, const T* g, const T* y, const T* mean, const T* rate,    \
                                     T* sums, T* da, Int threads) {                                                     \
     BY_WIDTH(WIDEST, (products<T, V>(n, pixels, c, g, y, mean, rate, sums, da, threads)));                             \
+  }                                                                                                                    \
+  extern "C" void measure_##SUFFIX(Int n, Int pixels, Int c, const T* y, double eps, T* mean, T* rate, T* variance,    \
+                                   Int threads) {                                                                      \
+    BY_WIDTH(WIDEST, (measure<T, V>(n, pixels, c, y, eps, mean, rate, variance, threads)));                            \
+  }                                                                                                                    \
+  extern "C" void pull_##SUFFIX(Int n, Int pixels, Int c, const T* g, const T* weight, const T* sums, const T* y,      \
+                                const T* mean, const T* rate, T* dy, Int threads) {                                    \
+    BY_WIDTH(WIDEST, (pull<T, V>(n, pixels, Pull<T, V>(1, &g, &weight, sums ? &sums : nullptr, y, mean, rate,          \
+                                                       n * pixels, c), dy, threads)));                                 \
   }                                                                                                                    \
   extern "C" void pool_forward_##SUFFIX(const Shape* a, const T* x, double eps, T* y, uint8_t* places, T* mean,        \
                                         T* rate, T* variance, Int threads) {                                           \

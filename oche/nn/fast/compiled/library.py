@@ -83,6 +83,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "depthwise_backward": [_POINTER] * 6,
     "combine": [_INTEGER] * 3 + [_POINTER] * 5,
     "products": [_INTEGER] * 3 + [_POINTER] * 6,
+    "measure": [_INTEGER] * 3 + [_POINTER, ctypes.c_double] + [_POINTER] * 3,
+    "pull": [_INTEGER] * 3 + [_POINTER] * 7,
     "pool_forward": [_POINTER] * 2 + [ctypes.c_double] + [_POINTER] * 5,
     "pool_backward": [_POINTER, _INTEGER] + [_POINTER] * 8,
 }

@@ -13,9 +13,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from oche.nn.fast import pooling, separable
+from oche.nn.fast import convolution, pooling, separable
 from oche.nn.fast.compiled.library import Library, shape
-from oche.nn.fast.depthwise import Geometry
+from oche.nn.fast.depthwise import Geometry, convolution_gradients
 from oche.nn.fast.normalization import Norms, Statistics, values_per_channel
 from oche.nn.fast.part import Member, Part, Pulled, Saved, Wanted, Weights
 from oche.nn.fast.source import Arriving, Source, Sums
@@ -35,8 +35,7 @@ class Together:
 
     def add(self, edge: int, weight: Tensor, y: Tensor, statistics: Statistics | None = None) -> None:
         """See `Sums`."""
-        term = (y.contiguous(memory_format=torch.channels_last), weight, statistics)
-        self._terms.setdefault(edge, []).append(term)
+        self._terms.setdefault(edge, []).append((_dense(y), weight, statistics))
 
     def add_zeros(self, edge: int, like: Tensor) -> None:
         """See `Sums`."""
@@ -137,6 +136,69 @@ class CompiledSeparable(Part):
         if r:
             return torch.empty_like(x), False
         return source.rectified_target() if wanted.source else (None, False)
+
+
+class CompiledConvolution(Part):
+    """See `convolution.Convolution`: PyTorch's convolutions are quick, and what is around them is compiled.
+
+    Args:
+        kernels: the library.
+        geometry: of the convolution.
+        members: the candidates.
+    """
+
+    def __init__(self, kernels: Library, geometry: Geometry, members: Sequence[Member]) -> None:
+        super().__init__(members)
+        self._kernels = kernels
+        self._geometry = geometry
+        self._norms = convolution.norms_of(members)
+
+    @property
+    def norms(self) -> Sequence[Norms]:
+        """One."""
+        return (self._norms,)
+
+    def run(self, source: Source, mixing: Sequence[Tensor], weights: Weights, sums: Sums) -> Saved:
+        """See `Part`. Keeps the convolution's output, mean and rate, member by member."""
+        u = source.positive
+        outputs = [_dense(convolution.convolve(u, weight, self._geometry)) for (weight,) in weights]
+        measured = _Measured(self._norms, outputs)
+        for y, into in zip(outputs, measured.into, strict=True):
+            if self._norms.by_batch:
+                self._kernels("measure", y.dtype, *_sizes(y), y, self._norms.eps, *into)
+        saved: list[Tensor] = []
+        for member, a, y, statistics in zip(self.members, mixing, outputs, measured.finish(), strict=True):
+            sums.add(member.edge, a, y, statistics)
+            saved += [y, *statistics]
+        return tuple(saved)
+
+    def pull(
+        self,
+        source: Source,
+        mixing: Sequence[Tensor],
+        weights: Weights,
+        arriving: Arriving,
+        saved: Saved,
+        wanted: Wanted,
+    ) -> Pulled:
+        """See `Part`."""
+        of_mixing, of_weights = [], []
+        masks = [wanted.source, wanted.weights, False]
+        for i, (member, a, (weight,)) in enumerate(zip(self.members, mixing, weights, strict=True)):
+            g, y, statistics = arriving.of[member.edge], saved[3 * i], Statistics(*saved[3 * i + 1 : 3 * i + 3])
+            sums, da = _products(self._kernels, g, y, statistics)
+            of_mixing.append(da)
+            if not any(masks):
+                continue
+            dy = torch.empty_like(y)
+            known = sums if self._norms.by_batch else None
+            self._kernels("pull", y.dtype, *_sizes(y), g, a, known, y, *statistics, dy)
+            du, dw, _ = convolution_gradients(dy, source.positive, weight, self._geometry, 1, masks)
+            if wanted.source:
+                source.add_rectified(_dense(du))
+            if wanted.weights:
+                of_weights.append([dw])
+        return Pulled(of_mixing, of_weights)
 
 
 class CompiledPooled(Part):
@@ -291,13 +353,22 @@ def _output(x: Tensor, geometry: Geometry) -> Tensor:
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
+def _dense(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _sizes(y: Tensor) -> tuple[int, int, int]:
+    """Samples, pixels, channels."""
+    n, c, height, width = y.shape
+    return n, height * width, c
+
+
 def _pair(statistics: Statistics | None) -> tuple[Tensor | None, Tensor | None]:
     return (None, None) if statistics is None else statistics
 
 
 def _products(kernels: Library, g: Tensor, y: Tensor, statistics: Statistics | None) -> tuple[Tensor, Tensor]:
     """`sum g` and `sum g (y - mean)` per channel, and the gradient of the mixing weight."""
-    n, c = y.shape[:2]
-    sums, da = y.new_empty((2, c)), y.new_empty(())
-    kernels("products", y.dtype, n, y.numel() // (n * c), c, g, y, *_pair(statistics), sums, da)
+    sums, da = y.new_empty((2, y.shape[1])), y.new_empty(())
+    kernels("products", y.dtype, *_sizes(y), g, y, *_pair(statistics), sums, da)
     return sums, da
