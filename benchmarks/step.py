@@ -1,15 +1,26 @@
-"""Time and memory of one bilevel first-order search step: oche against the public formulation.
+"""Time, memory and calls of one bilevel first-order search step: both engines of oche against the public formulation.
 
-A step is what a search repeats: the logit step on a validation batch, then the weight step on a training
-batch. Both sides get the same sizes and batches, start from the same seed and run in one process in turn
-(reference, public, reference, ...), so that a slow moment of the machine strikes both. Printed are the
-median of n pairs with its range, and the median over pairs of public time / our time: above 1 we are faster.
+A step is what a search repeats: the logit step on a validation batch, then the weight step on a training batch. All
+sides get the same sizes and batches, start from the same seed and run in one process in turn, so that a slow moment of
+the machine strikes all. Printed are, per side, the median of n rounds with its range, the growth of peak memory and
+the operator calls; the line ends in the median over rounds of yardstick time / time of the fast engine. The yardstick
+is the frozen transcription of the public formulation for the DARTS space on a CPU, else the reference engine.
 
-Memory is the growth of the peak resident size (`ru_maxrss`) over the state after the imports, for the model
-and two steps, each case in a process of its own. Those processes run first, while this one is still small:
-on Linux a child's peak starts at the size of the process that started it.
+Sides, each of which adds to the one before it (`--ladder` measures all):
 
-Usage: python benchmarks/step.py [--channels 16] [--cells 8] [--batch 32] [--size 32] [--pairs 3]
+- `public`: public_darts.py, NCHW, every gradient at every half-step;
+- `reference`: channels last, and each half-step computes only the gradients it applies;
+- `depthwise`: the reference engine with quick gradients of depthwise convolutions (pure PyTorch);
+- `pure`: the fast engine without compiled kernels: shared and folded, gradients written by hand;
+- `fast`: the fast engine as it is.
+
+Memory is the growth of the peak resident size (`ru_maxrss`) over the state after the imports, for the model and two
+steps, each case in a process of its own (on CUDA: the peak of allocated memory). Those processes run first, while this
+one is still small: on Linux a child's peak starts at the size of the process that started it. Operator calls are
+those of the profiler in one step, without those that touch no data; a call of a compiled kernel counts as one.
+
+Usage: python benchmarks/step.py [--space darts] [--channels 16] [--cells 8] [--batch 32] [--size 32] [--pairs 7]
+    [--ladder] [--no-memory] [--device cuda]
 """
 
 from __future__ import annotations
@@ -23,14 +34,32 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the process that measures time imports torch only after memory has been measured
     from torch import Tensor
+    from torch.profiler import ProfilerActivity
 
 Step = Callable[[], float]
 CLASSES = 10
+
+LADDER = ("public", "reference", "depthwise", "pure", "fast")
+USUAL = ("public", "reference", "fast")
+
+IDLE = frozenset(
+    "aten::" + name
+    for name in (
+        "as_strided", "view", "reshape", "permute", "transpose", "t", "expand", "select", "slice", "split", "chunk",
+        "unbind", "narrow", "alias", "detach", "squeeze", "unsqueeze", "result_type", "flatten", "size", "stride",
+        "_unsafe_view", "view_as", "expand_as", "split_with_sizes", "unflatten", "lift_fresh",
+        "empty", "new_empty", "empty_strided", "empty_like", "resize_",
+        "to", "_to_copy", "contiguous", "clone", "zeros", "new_zeros", "zeros_like", "softmax", "relu", "max_pool2d",
+        "conv2d", "convolution", "_convolution", "batch_norm", "_batch_norm_impl_index", "adaptive_avg_pool2d",
+    )
+)  # fmt: skip
+"""Operators that touch no data: views, allocations, and those that only call another one."""
 
 
 def batches(args: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -39,8 +68,8 @@ def batches(args: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     generator = torch.Generator().manual_seed(0)
     shape = (args.batch, 3, args.size, args.size)
-    train_x, valid_x = (torch.randn(shape, generator=generator) for _ in range(2))
-    train_y, valid_y = (torch.randint(CLASSES, (args.batch,), generator=generator) for _ in range(2))
+    train_x, valid_x = (torch.randn(shape, generator=generator).to(args.device) for _ in range(2))
+    train_y, valid_y = (torch.randint(CLASSES, (args.batch,), generator=generator).to(args.device) for _ in range(2))
     return train_x, train_y, valid_x, valid_y
 
 
@@ -55,8 +84,10 @@ def public_step(args: argparse.Namespace) -> Step:
     return lambda: float(step(*data)[0])
 
 
-def oche_step(args: argparse.Namespace) -> Step:
-    """The step of oche's search loop on its reference engine, for the method `darts` (first order)."""
+def oche_step(side: str, args: argparse.Namespace) -> Step:
+    """The step of oche's search loop, for the method `darts` (first order)."""
+    from unittest import mock
+
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -64,17 +95,37 @@ def oche_step(args: argparse.Namespace) -> Step:
     from oche.loop import SearchStep
     from oche.methods import DARTS
     from oche.moment import Moment
+    from oche.nn.engine import FAST, REFERENCE, set_engine
+    from oche.nn.fast import planning, quick
 
     torch.manual_seed(0)
-    space = oche.space("darts").replace(supernet_stack=oche.Stack(cells=args.cells, channels=args.channels))
+    space = oche.space(args.space).replace(supernet_stack=oche.Stack(cells=args.cells, channels=args.channels))
     supernet = space.supernet(oche.ImageTask(channels=3, height=args.size, width=args.size, classes=CLASSES))
-    step = SearchStep(supernet, DARTS, cross_entropy, torch.device("cpu"))
+    supernet.to(args.device)
+    set_engine(supernet, FAST if side in ("pure", "fast") else REFERENCE)
+    for module in supernet.modules():
+        if isinstance(module, quick.Depthwise):
+            module.quick = side == "depthwise"
+    step = SearchStep(supernet, DARTS, cross_entropy, torch.device(args.device))
     train_x, train_y, valid_x, valid_y = batches(args)
     now = Moment(epoch=0, epochs=1)
-    return lambda: float(step((train_x, train_y), (valid_x, valid_y), seed=0, now=now)[0].detach())
+
+    def run() -> float:
+        if side == "fast":
+            return float(step((train_x, train_y), (valid_x, valid_y), seed=0, now=now)[0].detach())
+        with mock.patch.object(planning, "library_for", _none), mock.patch.object(quick, "library_for", _none):
+            return float(step((train_x, train_y), (valid_x, valid_y), seed=0, now=now)[0].detach())
+
+    return run
 
 
-SIDES: dict[str, Callable[[argparse.Namespace], Step]] = {"reference": oche_step, "public": public_step}
+def _none(x: Tensor) -> None:
+    """No compiled kernels."""
+
+
+SIDES: dict[str, Callable[[argparse.Namespace], Step]] = {
+    side: public_step if side == "public" else partial(oche_step, side) for side in LADDER
+}
 
 
 def max_rss() -> int:
@@ -85,16 +136,18 @@ def max_rss() -> int:
 
 def report_memory(args: argparse.Namespace) -> None:
     """Body of a memory process: print how far the peak grew, in bytes."""
-    import public_darts  # noqa: F401  both sides start from the same imports
+    import public_darts  # noqa: F401  all sides start from the same imports
     import torch
 
+    import oche.loop  # noqa: F401
+
     torch.set_num_threads(args.threads)
-    torch.zeros(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]  # autograd's own threads
+    torch.zeros(1, requires_grad=True, device=args.device).sum().backward()  # type: ignore[no-untyped-call]
     before = max_rss()
     step = SIDES[args.memory_of](args)
     for _ in range(2):  # the second step has the optimizers' state beside the activations
         step()
-    print(max_rss() - before)
+    print(torch.cuda.max_memory_allocated() if args.device.startswith("cuda") else max_rss() - before)
 
 
 def measure_memory(side: str, arguments: list[str]) -> int:
@@ -110,10 +163,45 @@ def measure_time(steps: dict[str, Step], pairs: int) -> dict[str, list[float]]:
     for pair in range(-1, pairs):
         for side, step in steps.items():
             start = time.perf_counter()
-            step()
+            step()  # ends in a number on the host, so a GPU has finished
             if pair >= 0:
                 seconds[side].append(time.perf_counter() - start)
     return seconds
+
+
+def count_calls(step: Step) -> tuple[int, int]:
+    """Operators that do work in one step (compiled kernels included), and kernels launched on a GPU."""
+    from unittest import mock
+
+    from torch._C._autograd import DeviceType
+    from torch.profiler import profile
+
+    from oche.nn.fast.compiled.library import Library
+
+    compiled = 0
+    call = Library.__call__
+
+    def counting(self: Library, *arguments: object) -> None:
+        nonlocal compiled
+        compiled += 1
+        call(self, *arguments)  # type: ignore[arg-type]
+
+    with (
+        mock.patch.object(Library, "__call__", counting),
+        profile(activities=_activities()) as seen,
+    ):
+        step()
+    events = seen.events() or []
+    operators = sum(event.name.startswith("aten::") and event.name not in IDLE for event in events)
+    launched = sum(event.device_type == DeviceType.CUDA for event in events)
+    return operators + compiled, launched
+
+
+def _activities() -> list[ProfilerActivity]:
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    return [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
 
 
 def measure_loading(args: argparse.Namespace, repeats: int = 50) -> float:
@@ -137,7 +225,7 @@ def measure_loading(args: argparse.Namespace, repeats: int = 50) -> float:
         shuffle=True,
         drop_last=True,
         seed=0,
-        device=torch.device("cpu"),
+        device=torch.device(args.device),
     )
     seconds = []
     coming = feed.epoch(0)
@@ -158,42 +246,67 @@ def cpu_model() -> str:
     return names[0] if names else platform.machine()
 
 
-def main() -> None:
-    """Measure and print one line per case."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(description="Time and memory of one bilevel first-order step.")
+    parser.add_argument("--space", default="darts", help="search space (default: darts)")
     parser.add_argument("--channels", type=int, default=16, help="initial channels (default: 16)")
     parser.add_argument("--cells", type=int, default=8, help="cells (default: 8)")
     parser.add_argument("--batch", type=int, default=32, help="images in each batch (default: 32)")
     parser.add_argument("--size", type=int, default=32, help="height and width of an image (default: 32)")
-    parser.add_argument("--pairs", type=int, default=3, help="pairs of timed steps (default: 3)")
+    parser.add_argument("--pairs", type=int, default=3, help="rounds of timed steps (default: 3)")
     parser.add_argument("--threads", type=int, default=cores, help=f"torch threads (default: {cores})")
+    parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--ladder", action="store_true", help="measure every side, to see what each trick earns")
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure memory, too")
     parser.add_argument("--memory-of", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.pairs < 1:
         parser.error(f"--pairs must be at least 1, but got {args.pairs}")
+    return args
+
+
+def main() -> None:
+    """Measure and print one line per side, and the case with its ratio."""
+    args = arguments()
     if args.memory_of:
         report_memory(args)
         return
-
-    memory = {side: measure_memory(side, sys.argv[1:]) for side in SIDES}
+    sides = [side for side in (LADDER if args.ladder else USUAL) if _has(side, args)]
+    memory = {side: measure_memory(side, sys.argv[1:]) for side in sides} if args.memory else {}
 
     import torch
 
     torch.set_num_threads(args.threads)
-    machine = f"{cpu_model()}, {args.threads} of {cores} threads"
-    print(f"torch {torch.__version__}, {machine}, fp32, n={args.pairs} pairs")
-    seconds = measure_time({side: make(args) for side, make in SIDES.items()}, args.pairs)
+    where = f"{cpu_model()}, {args.threads} of {os.cpu_count()} threads"
+    if args.device.startswith("cuda"):
+        where = torch.cuda.get_device_name(args.device)
+    print(f"torch {torch.__version__}, {where}, fp32, n={args.pairs} rounds")
+    steps = {side: SIDES[side](args) for side in sides}
+    seconds = measure_time(steps, args.pairs)
 
-    case = f"darts c{args.channels}x{args.cells} bs{args.batch} {args.size}x{args.size} first-order"
+    yardstick = seconds[sides[0]]
     columns = []
     for side, times in seconds.items():
-        spread = f"({min(times):.3g}-{max(times):.3g})"
-        columns.append(f"{side} {statistics.median(times):.3g} s {spread} {memory[side] / 2**20:.0f} MiB")
-    ratios = [theirs / ours for ours, theirs in zip(seconds["reference"], seconds["public"], strict=True)]
-    print(case, *columns, f"{statistics.median(ratios):.2f}x")
-    loading, step = measure_loading(args), statistics.median(seconds["reference"])
+        ratio = statistics.median(theirs / ours for theirs, ours in zip(yardstick, times, strict=True))
+        operators, launched = count_calls(steps[side])
+        spread = f"{statistics.median(times):.3g} s ({min(times):.3g}-{max(times):.3g})"
+        peak = f", {memory[side] / 2**20:.0f} MiB" if memory else ""
+        calls = f", {operators} operator calls" + (f", {launched} kernels" if launched else "")
+        print(f"  {side:10} {spread}{peak}{calls}, {ratio:.2f}x")
+        columns.append(f"{side} {statistics.median(times):.3g} s")
+    case = f"{args.space} c{args.channels}x{args.cells} bs{args.batch} {args.size}x{args.size} first-order"
+    print(case, *columns, f"{ratio:.2f}x")  # of the last side, the fast engine
+    loading, step = measure_loading(args), statistics.median(seconds["fast"])
     print(f"loading and augmenting the two batches of a step {1000 * loading:.2f} ms, {loading / step:.2%} of the step")
+
+
+def _has(side: str, args: argparse.Namespace) -> bool:
+    """The public formulation exists for one space; the compiled kernels, and what is quick without them, for CPUs."""
+    if side in ("reference", "fast"):
+        return True
+    return bool(args.device == "cpu" and (side != "public" or args.space == "darts"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from oche.methods import Method
 from oche.methods import method as named_method
 from oche.metrics import ACCURACY, Loss, Metric
 from oche.nn.choice import decisions
+from oche.nn.engine import FAST, set_engine, unknown_candidates
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
@@ -40,6 +42,8 @@ from oche.task import ImageTask
 from oche.training.protocol import TrainingProtocol
 from oche.training.protocol import protocol as named_protocol
 from oche.training.trainer import Trained, TrainingData, run_training
+
+LOG = logging.getLogger(__name__)
 
 Loader: TypeAlias = Iterable[tuple[Any, Any]]
 Metrics: TypeAlias = Mapping[str, Metric | Callable[[Any, Any], Tensor]]
@@ -90,6 +94,7 @@ def search(
     time_limit: float | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
+    engine: str = FAST,
     listeners: Iterable[Listener] = (),
     checkpoints: Keeper | str | Path | None = None,
 ) -> SearchResult:
@@ -116,6 +121,7 @@ def search(
         time_limit: seconds after which the search ends with its current selection.
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
+        engine: `fast`, or `reference` for the same numbers up to rounding by readable code, slower.
         listeners: who watches.
         checkpoints: a directory to save checkpoints in; a search that was cut off goes on from there, bit for bit.
 
@@ -153,6 +159,9 @@ def search(
     with frozen(derive(seed, "supernet"), device):
         searched, supernet = _supernet(space, sizes.supernet, task)
     supernet = supernet.to(device)
+    set_engine(supernet, engine)
+    if engine == FAST and (unknown := unknown_candidates(supernet)):
+        LOG.warning("the fast engine has no short cut for %s and calls them one by one", ", ".join(unknown))
     chosen = _with_logit_rate(chosen, logit_lr, epochs * len(source.train))
     found = run_search(
         supernet,
@@ -167,7 +176,15 @@ def search(
         deadline=deadline,
         listeners=listeners,
         keeper=_keeper(checkpoints, "search"),
-        about=_about(checkpoints, dataset, batch=images, validation=validation, split=split, space=described(searched)),
+        about=_about(
+            checkpoints,
+            dataset,
+            batch=images,
+            validation=validation,
+            split=split,
+            space=described(searched),
+            engine=engine,
+        ),
     )
     return SearchResult(
         architecture=found.architecture,
@@ -270,6 +287,7 @@ def train(
             "this module still has undecided choices; train result.space.network(result.architecture) of its search"
         )
     network = model.to(device)
+    set_engine(network, FAST)
     return run_training(
         network,
         network.with_auxiliary if isinstance(network, ImageNetwork) else lambda x: (network(x), None),

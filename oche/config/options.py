@@ -327,6 +327,10 @@ class SearchCommand(CommonOptions):
     space: SpaceOptions = field(default_factory=SpaceOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
     method: str = field(default="darts", metadata={"help": "search method (see: oche methods)"})
+    engine: Literal["fast", "reference"] = field(
+        default="fast",
+        metadata={"help": "how the supernet is evaluated: fast, or by readable code (reference)"},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.errors import named
+from oche.nn.fast.quick import Depthwise
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _depthwise_round(channels: int, kernel: int, stride: int, dilation: int, for
     padding = dilation * (kernel - 1) // 2
     return [
         nn.ReLU(),
-        nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False),
+        Depthwise(channels, kernel, stride, padding, dilation),
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels, affine=form.affine),
     ]

@@ -8,30 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oche.nn.cell import Mixture
-from oche.nn.choice import total
+from oche.nn.cell import Graph, Mixture
 from oche.nn.network import ImageNetwork, Stack
 from oche.task import ImageTask
 
 
-class AddingCell(nn.Module):
-    """Nodes that add the outputs of their edges; the last one is the cell's output.
-
-    Args:
-        nodes: per node after the input, the edges by the index of the node they read.
-    """
-
-    def __init__(self, nodes: Sequence[Mapping[int, nn.Module]]) -> None:
-        super().__init__()
-        self.nodes = nn.ModuleList(nn.ModuleDict({str(i): edge for i, edge in node.items()}) for node in nodes)
+class AddingCell(Graph):
+    """Nodes that add the outputs of their edges; the last one is the cell's output."""
 
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
         """`N x C x H x W` to the same shape."""
-        states = [x]
-        for node in self.nodes:
-            assert isinstance(node, nn.ModuleDict)
-            states.append(total(edge(states[int(i)], mixture) for i, edge in node.items()))
-        return states[-1]
+        return self.states([x], mixture)[-1]
 
 
 class ResidualBlock(nn.Module):

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from oche.nn.cell import Mixture
 from oche.nn.choice import decisions
+from oche.nn.statistics import at_rest, moving
 
 SLOT = "A/"
 """Stands before a key in the parameter dictionary, whose own attributes (`values`, `half`, ...) are no names there."""
@@ -54,12 +55,14 @@ class Supernet(nn.Module):
     def with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Tensor) -> Tensor:
         """The output with other weights, in the order of `weights(supernet)`.
 
-        Buffers are copies for this call: running statistics of batch normalization do not move.
+        Running statistics of batch normalization do not move; all other buffers are copies for this call.
         """
-        state: dict[str, Tensor] = {name: buffer.clone() for name, buffer in self.body.named_buffers()}
+        kept = {id(buffer) for norm in moving(self.body) for buffer in norm.buffers()}
+        state = {name: buffer.clone() for name, buffer in self.body.named_buffers() if id(buffer) not in kept}
         trained = [name for name, w in self.body.named_parameters() if w.requires_grad]
         state |= dict(zip(trained, weights, strict=True))
-        return functional_call(self.body, state, (x, mixture))  # type: ignore[no-any-return]
+        with at_rest(self.body):
+            return functional_call(self.body, state, (x, mixture))  # type: ignore[no-any-return]
 
 
 def weights(supernet: Supernet) -> list[nn.Parameter]:

@@ -308,6 +308,7 @@ def _search(session: Session[SearchCommand] | Session[RunCommand], validation: f
             time_limit=session.share(share),
             seed=options.seed,
             device=session.device,
+            engine=options.engine,
             listeners=session.listeners,
             checkpoints=checkpoints,
         )

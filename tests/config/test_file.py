@@ -131,7 +131,14 @@ COMMON = {
     "save_every": st.floats(1e-6, 1e9).map(Duration),
     "data": DATA,
 }
-SEARCHING = COMMON | {"space": SPACE, "search": SEARCH, "method": TEXT, "keep": st.integers(0, 10**12).map(Size)}
+ENGINE = st.sampled_from(["fast", "reference"])
+SEARCHING = COMMON | {
+    "space": SPACE,
+    "search": SEARCH,
+    "method": TEXT,
+    "engine": ENGINE,
+    "keep": st.integers(0, 10**12).map(Size),
+}
 OPTIONS = st.one_of(
     st.builds(RunCommand, **SEARCHING, train=TRAIN, baseline=maybe(COUNT.map(Baseline))),
     st.builds(SearchCommand, **SEARCHING),
@@ -204,6 +211,7 @@ def test_a_file_is_plain_yaml_with_what_is_set():
         "save_every": "1m",
         "keep": "1GB",
         "method": "darts",
+        "engine": "fast",
         "data": {"name": "digits", "download": False, "limit": 5},
         "space": {"name": "darts"},
     }

@@ -1,0 +1,154 @@
+"""Building and loading the kernels: one source file, one call of the compiler, no dependency.
+
+The library is built when it is first needed, with the instructions of the very machine it runs on, and kept in the
+user's cache directory under a name made of everything that it depends on. Building takes about five seconds and is
+said in one line. Without a compiler, or where the build fails, `library()` is None and the pure PyTorch parts compute
+the same, slower; the environment variable `OCHE_COMPILED=0` asks for that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oche.nn.fast.depthwise import Geometry
+
+LOG = logging.getLogger(__name__)
+
+SWITCH = "OCHE_COMPILED"
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = (
+    "-O3", "-march=native", "-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared",
+    "-Wno-psabi",
+)  # fmt: skip
+"""No `-ffast-math`: linked into a library, it changes how the whole process computes."""
+
+NOTICE = "compiling the kernels of the fast engine, once on this machine (about five seconds)"
+
+PATIENCE = 120
+"""Seconds after which a build counts as failed; it takes about five."""
+
+SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
+
+WIDTH = 4
+"""The kernels work on vectors of at least so many channels."""
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in ("n", "h", "w", "c", "ho", "wo", "kernel", "stride", "padding", "dilation")
+    ]  # fmt: skip
+
+
+class Library:
+    """The kernels by name, called with tensors.
+
+    Args:
+        path: of the shared library.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._functions = {
+            (name, dtype): getattr(ctypes.CDLL(str(path)), f"{name}_{suffix}")
+            for name in SIGNATURES
+            for dtype, suffix in SUFFIXES.items()
+        }
+        for (name, _), function in self._functions.items():
+            function.argtypes, function.restype = [*SIGNATURES[name], ctypes.c_int64], None
+
+    def __call__(self, name: str, dtype: torch.dtype, *arguments: object) -> None:
+        """Call a kernel; tensors become pointers, lists of tensors arrays of pointers, None a null pointer."""
+        self._functions[name, dtype](*map(_passed, arguments), torch.get_num_threads())
+
+
+_POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
+
+SIGNATURES: dict[str, list[Any]] = {
+    "round_forward": [_POINTER] * 6 + [ctypes.c_double] + [_POINTER] * 4,
+    "round_backward": [_POINTER] * 13 + [_INTEGER] + [_POINTER] * 3,
+    "depthwise_backward": [_POINTER] * 6,
+    "combine": [_INTEGER] * 3 + [_POINTER] * 5,
+    "products": [_INTEGER] * 3 + [_POINTER] * 6,
+    "measure": [_INTEGER] * 3 + [_POINTER, ctypes.c_double] + [_POINTER] * 3,
+    "pull": [_INTEGER] * 3 + [_POINTER] * 7,
+    "pool_forward": [_POINTER] * 2 + [ctypes.c_double] + [_POINTER] * 5,
+    "pool_backward": [_POINTER, _INTEGER] + [_POINTER] * 8,
+}
+"""Arguments as in `kernels.cpp`, without the number of threads, which comes last everywhere."""
+
+
+def _passed(argument: object) -> object:
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    if isinstance(argument, list):
+        return (ctypes.c_void_p * len(argument))(*(None if t is None else t.data_ptr() for t in argument))
+    return ctypes.byref(argument) if isinstance(argument, _Shape) else argument
+
+
+@lru_cache(maxsize=1024)
+def shape(size: torch.Size, geometry: Geometry) -> _Shape:
+    """Sizes of a convolution or pooling of an `N x C x H x W` tensor."""
+    n, c, h, w = size
+    sides = (geometry.output(h), geometry.output(w))
+    return _Shape(n, h, w, c, *sides, geometry.kernel, geometry.stride, geometry.padding, geometry.dilation)
+
+
+@lru_cache(maxsize=1)
+def library() -> Library | None:
+    """The kernels, built if need be; None: they are switched off or cannot be had here."""
+    if os.environ.get(SWITCH) == "0":
+        return None
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        return None
+    try:
+        return Library(_built(compiler))
+    except (OSError, subprocess.SubprocessError) as error:
+        LOG.warning("the compiled kernels cannot be built, so the fast engine runs without them: %s", error)
+        return None
+
+
+def library_for(x: Tensor) -> Library | None:
+    """The kernels, where they can compute with a state (`N x C x H x W`) and parameters of its type."""
+    fits = x.device.type == "cpu" and x.dtype in SUFFIXES and x.shape[1] % WIDTH == 0
+    return library() if fits else None
+
+
+def _built(compiler: str) -> Path:
+    """The library's file; whole or not there, since it is moved into place."""
+    source = files(__package__).joinpath("kernels.cpp").read_bytes()
+    key = hashlib.sha256(source + repr((compiler, FLAGS, _processor())).encode()).hexdigest()[:16]
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "oche"
+    path = directory / f"kernels-{key}.so"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        LOG.warning(NOTICE)
+        with tempfile.TemporaryDirectory(dir=directory) as work:
+            built = Path(work) / path.name
+            command = [compiler, *FLAGS, "-x", "c++", "-", "-o", str(built)]
+            subprocess.run(command, input=source, capture_output=True, check=True, timeout=PATIENCE)
+            built.replace(path)
+    return path
+
+
+def _processor() -> str:
+    """What `-march=native` depends on: a home directory may be shared by different machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())

@@ -1,0 +1,101 @@
+"""Which candidate is computed how: the one place that knows all parts.
+
+`plan` asks of each candidate, form by form, whether it has that form. What a later candidate needs is one more form and
+part here; until then it is called as the module it is, and mixes with what is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from oche.nn.fast.compiled.library import Library, library_for
+from oche.nn.fast.compiled.parts import CompiledConvolution, CompiledPooled, CompiledSeparable, CompiledSkip, Together
+from oche.nn.fast.convolution import Convolution, geometry_of
+from oche.nn.fast.fan import Fan
+from oche.nn.fast.free import Nothing, Skip
+from oche.nn.fast.part import Member, Part
+from oche.nn.fast.pooling import Pooled, form_of
+from oche.nn.fast.separable import Separable, rounds_of
+from oche.nn.fast.source import Running
+from oche.nn.operations import Zero
+
+
+def _stride_of_nothing(module: nn.Module) -> int | None:
+    return module.stride if type(module) is Zero else None
+
+
+def _identity(module: nn.Module) -> Hashable | None:
+    return nn.Identity if type(module) is nn.Identity else None
+
+
+Recognizer = Callable[[nn.Module], Hashable | None]
+Builder = Callable[[Any, Sequence[Member]], Part]
+"""From what candidates have in common, and the candidates, to a part."""
+
+FORMS: tuple[Recognizer, ...] = (rounds_of, form_of, geometry_of, _identity, _stride_of_nothing)
+"""What candidates of one part have in common (None: another form), in the order of evaluation. `none` comes last,
+since it only fills gaps."""
+
+APART: tuple[Builder, ...] = (Separable, Convolution)
+"""Parts of which each edge gets one of its own on a CPU: side by side is fewer calls, which counts on a GPU, but
+PyTorch's code for CPUs is quickest on 16 to 64 dense channels."""
+
+
+def recognized(module: nn.Module) -> tuple[Recognizer, Hashable] | None:
+    """The form of a candidate; None: the engine calls it as the module it is."""
+    forms = ((recognize, recognize(module)) for recognize in FORMS)
+    return next(((recognize, form) for recognize, form in forms if form is not None), None)
+
+
+def plan(members: Sequence[Member], x: Tensor, idle: Collection[int] = ()) -> tuple[Fan | None, list[Member]]:
+    """The fan of all members whose form is known (None: there are none), and the other members.
+
+    Args:
+        members: the candidates on all edges that leave one state.
+        x: such a state.
+        idle: places of members that the fan leaves out, except for one (the cheapest) on an edge of idle members.
+    """
+    kernels = library_for(x)
+    builders = _builders(kernels)
+    forms = {member: recognized(member.module) for member in members}
+    edges = {member.edge for member in members if member.place not in idle or forms[member] is None}
+    kept: dict[int, tuple[int, Member]] = {}
+    for member, form in forms.items():
+        if member.edge not in edges and form is not None:
+            order = FORMS.index(form[0])
+            kept[member.edge] = max(kept.get(member.edge, (order, member)), (order, member), key=lambda item: item[0])
+    left_out = set(idle) - {member.place for _, member in kept.values()}
+    groups: dict[tuple[Recognizer, Hashable, Hashable, int | None], list[Member]] = {}
+    rest = []
+    for member, known in forms.items():
+        if known is None:
+            rest.append(member)
+        elif member.place not in left_out:
+            apart = x.device.type == "cpu" and builders[known[0]] in APART
+            key = (*known, _settings(member.module), member.edge if apart else None)
+            groups.setdefault(key, []).append(member)
+    ordered = sorted(groups.items(), key=lambda item: FORMS.index(item[0][0]))
+    parts = [builders[recognizer](form, group) for (recognizer, form, *_), group in ordered]
+    return Fan(parts, Running if kernels is None else partial(Together, kernels)) if parts else None, rest
+
+
+def _builders(kernels: Library | None) -> dict[Recognizer, Builder]:
+    pure: dict[Recognizer, Builder] = {
+        rounds_of: Separable, form_of: Pooled, geometry_of: Convolution, _identity: Skip, _stride_of_nothing: Nothing
+    }  # fmt: skip
+    if kernels is None:
+        return pure
+    compiled: dict[Recognizer, Callable[..., Part]]
+    compiled = {
+        rounds_of: CompiledSeparable, form_of: CompiledPooled, geometry_of: CompiledConvolution, _identity: CompiledSkip
+    }  # fmt: skip
+    return pure | {form: partial(part, kernels) for form, part in compiled.items()}
+
+
+def _settings(module: nn.Module) -> Hashable:
+    """What batch normalizations must have in common to be computed together."""
+    return tuple((norm.eps, norm.momentum) for norm in module.modules() if isinstance(norm, nn.BatchNorm2d))
