@@ -29,6 +29,7 @@ DEFAULTS: Mapping[str, Any] = {
     "spaces": ["bench125"],
     "data": ["digits"],
     "preset": "tiny",
+    "engine": "fast",
     "references": 8,
 }
 """What a comparison is where nothing else is said."""
@@ -59,7 +60,7 @@ def settled(options: CompareCommand, before: Mapping[str, Any] | None) -> dict[s
     size = {name: getattr(options.space, name) for name in ("cells", "channels", "reductions")}
     single = {f"data.{k}": v for k, v in cut.items()} | {f"space.{k}": v for k, v in size.items()}
     single |= {f"search.{k}": v for k, v in asdict(options.search).items()}
-    single |= {name: getattr(options, name) for name in ("preset", "random_epochs", "references", "truth")}
+    single |= {name: getattr(options, name) for name in ("preset", "engine", "random_epochs", "references", "truth")}
     single["table"] = options.table and options.table.name
     asked |= {name: value for name, value in single.items() if value is not None}
     if before is None:
@@ -150,6 +151,7 @@ class Comparison:
                     random_epochs=config["random_epochs"] or epochs,
                     device=device,
                     threads=config["threads"],
+                    engine=config["engine"],
                     work=work_directory(results),
                 )
                 label = f"{rules.name} training here, test after it, {config['references']} random architectures"

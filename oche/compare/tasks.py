@@ -68,6 +68,7 @@ class Setting:
         random_epochs: of each architecture in a random search.
         device: where.
         threads: of each process.
+        engine: that evaluates supernets.
         work: directory for checkpoints of unfinished searches.
     """
 
@@ -82,6 +83,7 @@ class Setting:
     random_epochs: int
     device: str
     threads: int
+    engine: str
     work: Path
 
     @property
@@ -154,6 +156,7 @@ class Search:
             split=SPLIT,
             seed=self.seed,
             device=setting.device,
+            engine=setting.engine,
             listeners=[_Reporter(workplace)],
             checkpoints=workplace.checkpoints(self.directory, "search"),
         )

@@ -446,6 +446,9 @@ class CompareCommand(CampaignOptions):
     preset: Literal["tiny", "small", "paper"] | None = field(
         default=None, metadata={"help": "sizes of supernets and trainings (default: tiny)"}
     )
+    engine: Literal["fast", "reference"] | None = field(
+        default=None, metadata={"help": "how supernets are evaluated (default: fast)"}
+    )
     random_epochs: int | None = field(
         default=None, metadata={"help": "epochs of each architecture in a random search (default: --search.epochs)"}
     )

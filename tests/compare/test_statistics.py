@@ -45,6 +45,7 @@ def arena(tmp_path: Path) -> Arena:
         random_epochs=2,
         device="cpu",
         threads=1,
+        engine="fast",
         work=tmp_path,
     )
     known = judge(SPACE, "cifar10", "0" * 64, None)
