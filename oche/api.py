@@ -28,6 +28,7 @@ from oche.metrics import ACCURACY, Loss, Metric
 from oche.nn.choice import decisions
 from oche.nn.engine import FAST, set_engine, unknown_candidates
 from oche.nn.network import ImageNetwork, Stack
+from oche.nn.structure import Structure
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
 from oche.presets import at_preset, default_preset
@@ -157,7 +158,7 @@ def search(
     measured = _metrics(metrics, loss)
     loss = F.cross_entropy if loss is None else _loss(loss)
     with frozen(derive(seed, "supernet"), device):
-        searched, supernet = _supernet(space, sizes.supernet, task)
+        searched, supernet = _supernet(space, sizes.supernet, task, chosen.structure)
     supernet = supernet.to(device)
     set_engine(supernet, engine)
     if engine == FAST and (unknown := unknown_candidates(supernet)):
@@ -324,9 +325,14 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def _supernet(
-    space: str | Space | nn.Module, stack: Stack | None, task: ImageTask | None
+    space: str | Space | nn.Module, stack: Stack | None, task: ImageTask | None, structure: Structure
 ) -> tuple[Space | ModuleSpace, Supernet]:
     if isinstance(space, nn.Module):
+        if not structure.plain:
+            raise InputError(
+                "this method adds normalization to the nodes of cells, but a module of your own has none; "
+                'choose another one, such as method="sp-darts"'
+            )
         own = ModuleSpace(space)
         return own, own.supernet()
     if isinstance(space, str):
@@ -336,7 +342,7 @@ def _supernet(
             "a cell space needs to know the images it is for; give data=..., "
             "or task=oche.ImageTask(channels=3, height=32, width=32, classes=10) beside your loaders"
         )
-    return space, space.supernet(task)
+    return space, space.supernet(task, structure)
 
 
 def _keeper(checkpoints: Keeper | str | Path | None, job: str) -> Keeper:

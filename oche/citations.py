@@ -51,6 +51,12 @@ BIBTEX: dict[str, str] = {
   booktitle={International Conference on Machine Learning},
   year={2020}
 }""",
+    "idarts": """@article{wang2021idarts,
+  title={{iDARTS}: Improving {DARTS} by Node Normalization and Decorrelation Discretization},
+  author={Wang, Huiqun and Yang, Ruijie and Huang, Di and Wang, Yunhong},
+  journal={IEEE Transactions on Neural Networks and Learning Systems},
+  year={2021}
+}""",
     "rdarts": """@inproceedings{zela2020understanding,
   title={Understanding and Robustifying Differentiable Architecture Search},
   author={Zela, Arber and Elsken, Thomas and Saikia, Tonmoy and Marrakchi, Yassine and Brox, Thomas and Hutter, Frank},

@@ -37,6 +37,7 @@ from oche.plain import described
 from oche.probe.entropy import entropy, entropy_by_kind
 from oche.probe.verdict import LogitTable, Verdict, judge
 from oche.randomness import derive, frozen, generator
+from oche.select.scene import Scene
 from oche.stages.base import EpochPlan
 
 
@@ -296,8 +297,8 @@ def run_search(
         with torch.no_grad():
             return method.relaxation.mean(logits(supernet))
 
-    def select() -> Architecture:
-        return method.selection.select(domain, logits(supernet), method.relaxation)
+    def preview() -> Architecture:
+        return method.selection.preview(domain, logits(supernet), method.relaxation)
 
     def validate(mixture: Mapping[str, Tensor]) -> dict[str, float]:
         with frozen(derive(seed, "evaluate", run.epoch), device):
@@ -354,7 +355,7 @@ def run_search(
             if run.stopped is None:
                 record |= validations()
             record |= {"entropy": entropy(mean_mixture()), "entropy_by_kind": entropy_by_kind(mean_mixture())}
-            record |= {"logits": table, "architecture": dict(select().items)}
+            record |= {"logits": table, "architecture": dict(preview().items)}
             run.end_epoch(record)
             watching.epoch(record)
             run.over = run.stopped is not None or run.epoch == epochs
@@ -367,7 +368,8 @@ def run_search(
     shown = f"valid_{next(iter(metrics), 'loss')}"
     validation = next((record[shown] for record in reversed(run.records) if shown in record), None)
     last = run.records[-1]
-    architecture = Architecture.of(domain.space, last["architecture"])
+    scene = Scene(domain=domain, supernet=supernet, relaxation=method.relaxation, images=data.evaluation, device=device)
+    architecture = method.selection.select(scene)
     verdict = judge(
         architecture,
         first=first_table,

@@ -12,6 +12,7 @@ from oche.mixture.batch_mixed import BatchMixed
 from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
 from oche.mixture.softmax import Softmax
+from oche.nn.structure import PLAIN, Structure
 from oche.objective.amended import Amended
 from oche.objective.base import Objective
 from oche.objective.first_order import FirstOrder
@@ -20,6 +21,7 @@ from oche.objective.unrolled import Unrolled
 from oche.optim import SGD, Adam, OptimizerSettings
 from oche.schedule import Constant, Cosine, Share
 from oche.select.base import Selection
+from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
 from oche.stages.base import Stage
 from oche.stages.freeze_logits import FreezeLogits
@@ -56,6 +58,7 @@ class Method:
         name: the registry name.
         summary: when to use it, in one sentence.
         reference: the paper.
+        structure: what is added to the supernet.
         relaxation: logits to mixing weights.
         perturbation: of the mixing weights in the weight step.
         objective: which gradient moves the logits.
@@ -78,6 +81,7 @@ class Method:
     name: str
     summary: str
     reference: str
+    structure: Structure = PLAIN
     relaxation: Relaxation = Softmax()
     perturbation: Perturbation = Unperturbed()
     objective: Objective = FirstOrder()
@@ -192,7 +196,19 @@ SDARTS_ADV = replace(
     perturbation=AdversarialPerturbation(),
 )
 
-METHODS: dict[str, Method] = {m.name: m for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, AMENDED, SDARTS_RS, SDARTS_ADV)}
+IDARTS = replace(
+    DARTS,
+    name="idarts",
+    summary="Normalizes nodes in the search and selects operations by what they add to others; costs one more pass.",
+    reference="Wang et al.: iDARTS: Improving DARTS by Node Normalization and Decorrelation Discretization. 2021.",
+    structure=Structure(node_norm=True),
+    stages=(FreezeLogits(first=Share(15 / 50)),),
+    selection=Decorrelation(),
+)
+
+METHODS: dict[str, Method] = {
+    m.name: m for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, AMENDED, SDARTS_RS, SDARTS_ADV, IDARTS)
+}
 
 
 def method(name: str) -> Method:

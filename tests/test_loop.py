@@ -141,6 +141,11 @@ class Spy:
 NOW = Moment(epoch=3, epochs=10)
 
 OBJECTIVES = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+FOR_MODULES = pytest.mark.parametrize(
+    "method",
+    [m for m in METHODS.values() if m.structure.plain and not m.selection.needs_supernet],
+    ids=lambda m: m.name,
+)
 
 
 @OBJECTIVES
@@ -311,7 +316,7 @@ def test_rates_follow_their_schedules() -> None:
 # -- the whole search --------------------------------------------------------------------------------------------------
 
 
-@OBJECTIVES
+@FOR_MODULES
 def test_nothing_is_left_behind_in_a_users_module(method: Method) -> None:
     s = ModuleSpace(Small())
     supernet = s.supernet()

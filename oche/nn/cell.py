@@ -10,7 +10,7 @@ with less work in `oche.nn.fast`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias, cast
 
 import torch
@@ -70,19 +70,23 @@ class FixedEdge(nn.Module):
         return self.drop_path(self.operation(x))  # type: ignore[no-any-return]
 
 
+Finish: TypeAlias = Callable[[int, Tensor], Tensor]
+"""From the number of a node and the sum of its edges to the state that later edges read."""
+
+
 class Wiring(Protocol):
     """Evaluates the edges of a cell."""
 
-    def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
-        """All states of the cell: its inputs, then its nodes, each the sum of its edges."""
+    def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture, finish: Finish) -> list[Tensor]:
+        """All states of the cell: its inputs, then its nodes, each the finished sum of its edges."""
         ...
 
 
-def one_by_one(nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
+def one_by_one(nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture, finish: Finish) -> list[Tensor]:
     """The reference: every edge is called and every node adds its edges."""
     states = [*inputs]
-    for node in nodes:
-        states.append(total(edge(states[int(i)], mixture) for i, edge in node.items()))
+    for number, node in enumerate(nodes):
+        states.append(finish(number, total(edge(states[int(i)], mixture) for i, edge in node.items())))
     return states
 
 
@@ -91,19 +95,24 @@ class Graph(nn.Module):
 
     Args:
         nodes: per node, the edges by the index of the state they read.
+        norms: per node, what its sum goes through; empty: nothing.
 
     Attributes:
         wiring: how the edges are evaluated.
     """
 
-    def __init__(self, nodes: Sequence[Mapping[int, nn.Module]]) -> None:
+    def __init__(self, nodes: Sequence[Mapping[int, nn.Module]], norms: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.nodes = nn.ModuleList(nn.ModuleDict({str(i): edge for i, edge in node.items()}) for node in nodes)
+        self.norms = nn.ModuleList(norms)
         self.wiring: Wiring = one_by_one
 
     def states(self, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
         """The inputs and all nodes."""
-        return self.wiring(cast(Edges, self.nodes), inputs, mixture)
+        return self.wiring(cast(Edges, self.nodes), inputs, mixture, self._finished)
+
+    def _finished(self, node: int, total: Tensor) -> Tensor:
+        return self.norms[node](total) if self.norms else total
 
 
 class Cell(Graph):
@@ -115,6 +124,7 @@ class Cell(Graph):
         halve_first: the first input has twice the resolution of the second, as after a reduction.
         nodes: per intermediate node, the edges by the index of the state they read (0, 1: the inputs; 2...: nodes).
         form: batch normalization of the preprocessing.
+        norms: per node, what its sum goes through; empty: nothing.
     """
 
     def __init__(
@@ -125,8 +135,9 @@ class Cell(Graph):
         halve_first: bool,
         nodes: Sequence[Mapping[int, nn.Module]],
         form: NormForm,
+        norms: Sequence[nn.Module] = (),
     ) -> None:
-        super().__init__(nodes)
+        super().__init__(nodes, norms)
         first = FactorizedReduce if halve_first else relu_conv_norm
         self.preprocess = nn.ModuleList(
             [first(channels_in[0], channels, form), relu_conv_norm(channels_in[1], channels, form)]

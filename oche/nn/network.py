@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from oche.errors import InputError, unknown
 from oche.nn.cell import Cell, Mixture
 from oche.nn.operations import NormForm
+from oche.nn.structure import PLAIN, Structure
 from oche.task import ImageTask
 
 SMALLEST_SIDE = 4
@@ -190,10 +191,18 @@ class CellNetwork(ImageNetwork):
         edges: what stands on the edges of each cell.
         form: batch normalization inside cells.
         auxiliary: whether to build the auxiliary head behind cell `2 * cells // 3`.
+        structure: what is added to a supernet.
     """
 
     def __init__(
-        self, task: ImageTask, stack: Stack, edges: EdgeBuilder, form: NormForm, *, auxiliary: bool = False
+        self,
+        task: ImageTask,
+        stack: Stack,
+        edges: EdgeBuilder,
+        form: NormForm,
+        *,
+        auxiliary: bool = False,
+        structure: Structure = PLAIN,
     ) -> None:
         super().__init__()
         self.stem = STEMS[stack.stem](task.channels, stack.channels)
@@ -206,7 +215,8 @@ class CellNetwork(ImageNetwork):
             if kind == "reduction":
                 channels *= 2
             nodes = edges(index, kind, channels)
-            cell = Cell(seen, channels, halve_first=halve_first, nodes=nodes, form=form)
+            norms = structure.norms(len(nodes), channels)
+            cell = Cell(seen, channels, halve_first=halve_first, nodes=nodes, form=form, norms=norms)
             self.cells.append(cell)
             seen, halve_first = (seen[1], cell.channels_out), kind == "reduction"
             if auxiliary and index == self.auxiliary_at:

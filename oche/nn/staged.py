@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from oche.nn.cell import Graph, Mixture
 from oche.nn.network import ImageNetwork, Stack
+from oche.nn.structure import PLAIN, Structure
 from oche.task import ImageTask
 
 
@@ -53,10 +54,15 @@ class StagedNetwork(ImageNetwork):
         task: shapes of input and output.
         stack: number of cells in all stages, channels of the first stage, and number of residual blocks between.
         edges: from the channels of a cell to the edges of each of its nodes, by the node they read.
+        structure: what is added to a supernet.
     """
 
     def __init__(
-        self, task: ImageTask, stack: Stack, edges: Callable[[int], Sequence[Mapping[int, nn.Module]]]
+        self,
+        task: ImageTask,
+        stack: Stack,
+        edges: Callable[[int], Sequence[Mapping[int, nn.Module]]],
+        structure: Structure = PLAIN,
     ) -> None:
         super().__init__()
         self.auxiliary = None
@@ -69,7 +75,8 @@ class StagedNetwork(ImageNetwork):
             if kind == "reduction":  # a new stage begins
                 self.layers.append(ResidualBlock(channels, 2 * channels))
                 channels *= 2
-            self.layers.append(AddingCell(edges(channels)))
+            nodes = edges(channels)
+            self.layers.append(AddingCell(nodes, structure.norms(len(nodes), channels)))
         self.norm = nn.BatchNorm2d(channels)
         self.classifier = nn.Linear(channels, task.classes)
         self.to(memory_format=torch.channels_last)

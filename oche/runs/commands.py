@@ -169,6 +169,11 @@ def select(
         )
     of_run = method(record.options["method"])
     rule = of_run.selection if selection is None else named("selection", selection, SELECTIONS)
+    if rule.needs_supernet:
+        raise InputError(
+            f"selection {selection or of_run.name!r} looks at the supernet, of which the records have the logits only; "
+            "give --selection magnitude"
+        )
     space = read_space(path)
     architecture = select_recorded(space.domain, by_epoch[chosen]["logits"], rule, of_run.relaxation)
     if save is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from oche.architecture import Architecture
 from oche.domain import Domain
 from oche.mixture.base import Relaxation
+from oche.select.scene import Scene
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,13 @@ class Magnitude:
 
     CITES: ClassVar[tuple[str, ...]] = ("darts",)
 
-    def select(self, domain: Domain, logits: Mapping[str, Tensor], relaxation: Relaxation) -> Architecture:
+    needs_supernet: ClassVar[bool] = False
+
+    def preview(self, domain: Domain, logits: Mapping[str, Tensor], relaxation: Relaxation) -> Architecture:
         """Compare float64 log mixing weights, which do not saturate."""
         strengths = relaxation.log_strength(logits)
         return domain.strongest({key: strengths[key].tolist() for key in domain.edges})
+
+    def select(self, scene: Scene) -> Architecture:
+        """The same: nothing but the logits counts."""
+        return self.preview(scene.domain, scene.logits, scene.relaxation)

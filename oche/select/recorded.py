@@ -15,7 +15,7 @@ from oche.select.base import Selection
 def select_recorded(
     domain: Domain, table: Mapping[str, Sequence[float]], selection: Selection, relaxation: Relaxation
 ) -> Architecture:
-    """The architecture that a rule selects.
+    """The architecture that a rule selects by the logits alone.
 
     Args:
         domain: of the space; decisions without logits in the table are left out.
@@ -24,4 +24,4 @@ def select_recorded(
         relaxation: from logits to mixing weights.
     """
     values = {key: torch.tensor(row) for key, row in table.items()}
-    return selection.select(domain.restrict(values.keys()), values, relaxation)
+    return selection.preview(domain.restrict(values.keys()), values, relaxation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from oche.select.base import Selection
+from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
 
-SELECTIONS: dict[str, Selection] = {"magnitude": Magnitude()}
+SELECTIONS: dict[str, Selection] = {"magnitude": Magnitude(), "decorrelation": Decorrelation()}

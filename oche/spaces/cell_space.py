@@ -19,6 +19,7 @@ from oche.nn.cell import CELL_INPUTS, FixedEdge, MixedEdge
 from oche.nn.choice import KEY_SEPARATOR, Choice, kind_of
 from oche.nn.network import CellNetwork, Stack
 from oche.nn.operations import NETWORK, OPERATIONS, SUPERNET, NormForm, operation
+from oche.nn.structure import PLAIN, Structure
 from oche.nn.supernet import Supernet
 from oche.spaces.space import Space
 from oche.task import ImageTask
@@ -96,21 +97,22 @@ class CellSpace(Space):
         """`normal` or `reduction` for each cell; see `Space`."""
         return stack.kinds(task)
 
-    def supernet(self, task: ImageTask) -> Supernet:
+    def supernet(self, task: ImageTask, structure: Structure = PLAIN) -> Supernet:
         """See `Space`."""
 
         def edges(index: int, kind: str, channels: int) -> list[dict[int, nn.Module]]:
             def mixed(key: str, stride: int) -> nn.Module:
-                names = map(str, self.domain.edges[key].candidates)
-                return MixedEdge(
-                    Choice({name: operation(name, channels, stride, SUPERNET) for name in names}, key), key
-                )
+                candidates = {}
+                for name in map(str, self.domain.edges[key].candidates):
+                    bare = operation(name, channels, stride, SUPERNET)
+                    candidates[name] = structure.candidate(name, channels, bare)
+                return MixedEdge(Choice(candidates, key), key)
 
             return [
                 {i: mixed(edge_key(kind, node, i), _stride(kind, i)) for i in range(node)} for node in self._node_states
             ]
 
-        return Supernet(CellNetwork(task, self.supernet_stack, edges, SUPERNET))
+        return Supernet(CellNetwork(task, self.supernet_stack, edges, SUPERNET, structure=structure))
 
     def network(
         self,

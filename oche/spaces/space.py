@@ -17,6 +17,7 @@ from oche.domain import Domain
 from oche.errors import InputError
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.operations import NETWORK, NormForm
+from oche.nn.structure import PLAIN, Structure
 from oche.nn.supernet import Supernet
 from oche.task import ImageTask
 
@@ -54,8 +55,8 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def supernet(self, task: ImageTask) -> Supernet:
-        """A supernet with every candidate on every edge, of the size `supernet_stack`.
+    def supernet(self, task: ImageTask, structure: Structure = PLAIN) -> Supernet:
+        """A supernet with every candidate on every edge, of the size `supernet_stack`, with what a structure adds.
 
         Raises:
             InputError: the images are too small for the reductions explicitly asked for.

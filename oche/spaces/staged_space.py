@@ -25,6 +25,7 @@ from oche.nn.choice import Choice
 from oche.nn.network import Stack
 from oche.nn.operations import NETWORK, SUPERNET, NormForm, operation
 from oche.nn.staged import StagedNetwork
+from oche.nn.structure import PLAIN, Structure
 from oche.nn.supernet import Supernet
 from oche.spaces.space import Space
 from oche.task import ImageTask
@@ -67,15 +68,18 @@ class StagedSpace(Space):
         stack.reduction_count(task)
         return [KIND] * stack.cells
 
-    def supernet(self, task: ImageTask) -> Supernet:
+    def supernet(self, task: ImageTask, structure: Structure = PLAIN) -> Supernet:
         """See `Space`."""
 
         def mixed(j: int, i: int, channels: int) -> nn.Module:
             key = _key(j, i)
-            candidates = {name: operation(name, channels, 1, BARE_SUPERNET) for name in self.candidates}
+            candidates = {
+                name: structure.candidate(name, channels, operation(name, channels, 1, BARE_SUPERNET))
+                for name in self.candidates
+            }
             return MixedEdge(Choice(candidates, key), key)
 
-        return Supernet(StagedNetwork(task, self.supernet_stack, self._edges(mixed)))
+        return Supernet(StagedNetwork(task, self.supernet_stack, self._edges(mixed), structure))
 
     def network(
         self,

@@ -8,7 +8,7 @@ DOMAIN = space("darts").domain
 
 
 def chosen(logits: dict[str, torch.Tensor], temperature: float = 1.0) -> dict[str, object]:
-    return dict(Magnitude().select(DOMAIN, logits, Softmax(temperature=temperature)).choices)
+    return dict(Magnitude().preview(DOMAIN, logits, Softmax(temperature=temperature)).choices)
 
 
 def random_logits() -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from oche.nn.cell import Edges, MixedEdge, Mixture, one_by_one
+from oche.nn.cell import Edges, Finish, MixedEdge, Mixture, one_by_one
 from oche.nn.choice import Choice
 from oche.nn.fast.fan import Fan
 from oche.nn.fast.part import Member
@@ -80,20 +80,20 @@ class ByState:
         """Copies begin without a plan, which refers to the modules of this cell."""
         return ByState, ()
 
-    def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
+    def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture, finish: Finish) -> list[Tensor]:
         """See `Wiring`."""
         if torch.is_autocast_enabled(inputs[0].device.type):  # gradients written by hand know one precision at a time
-            return one_by_one(nodes, inputs, mixture)
+            return one_by_one(nodes, inputs, mixture, finish)
         if self._leaving is None:
             self._leaving = _by_state(nodes, len(inputs))
         states: list[Tensor] = [*inputs]
         sums: dict[int, Tensor] = {}
         for place, leaving in enumerate(self._leaving):
             if place >= len(inputs):
-                states.append(sums.pop(place))
+                states.append(finish(place - len(inputs), sums.pop(place)))
             for node, term in leaving(states[place], mixture):
                 sums[node] = sums[node] + term if node in sums else term
-        return [*states, sums.pop(len(states))]
+        return [*states, finish(len(nodes) - 1, sums.pop(len(states)))]
 
 
 def _by_state(nodes: Edges, inputs: int) -> list[FromState]:
