@@ -37,9 +37,8 @@ def main() -> int:
         counts = pool.map(counted, range(SIZE), chunksize=64)
     wrong = [i for i, count in enumerate(counts) if count != table.parameters(i)]
     seconds = time.monotonic() - began
-    print(
-        f"{SIZE - len(wrong)} of {SIZE} numbers of weights are the table's, {seconds:.0f} s, {os.cpu_count()} processes"
-    )
+    equal = f"{SIZE - len(wrong)} of {SIZE} numbers of weights are the table's"
+    print(f"{equal}, {seconds:.0f} s, {os.cpu_count()} processes")
     if wrong:
         print(f"different: index {', '.join(map(str, wrong[:5]))}")
     return 1 if wrong else 0

@@ -1,9 +1,10 @@
+import math
 from itertools import pairwise
 
 import pytest
 import torch
 
-from oche.schedule import Constant, Cosine, Linear, Scaled
+from oche.schedule import Constant, Cosine, ExponentialCosine, Linear, Scaled
 
 FRACTIONS = [i / 20 for i in range(21)]
 
@@ -40,3 +41,21 @@ def test_cosine_falls_to_zero_where_nothing_else_is_said() -> None:
 def test_scaled_multiplies() -> None:
     inner = Cosine(0.1, 0.01)
     assert [Scaled(inner, 3.0).at(f) for f in FRACTIONS] == pytest.approx([3 * inner.at(f) for f in FRACTIONS])
+
+
+def test_the_exponential_cosine_falls_sooner_than_the_cosine() -> None:
+    ours, cosine = ExponentialCosine(0.025, 0.001), Cosine(0.025, 0.001)
+    assert (ours.at(0), ours.at(1)) == pytest.approx((0.025, 0.001))
+    values = [ours.at(f) for f in FRACTIONS]
+    assert all(b < a for a, b in pairwise(values))
+    assert all(ours.at(f) < cosine.at(f) for f in FRACTIONS[1:-1])
+    # (sqrt(e) - 1) / (e - 1) = 1 / (1 + sqrt(e)) at half the way.
+    assert (ours.at(0.5) - 0.001) / 0.024 == pytest.approx(1 / (1 + math.sqrt(math.e)))
+
+
+def test_the_exponential_cosine_as_it_is_printed_begins_far_below() -> None:
+    literal = ExponentialCosine(0.025, 0.0, literal=True)
+    assert literal.at(0) == pytest.approx(0.025 * (math.exp(0.025) - 1) / (math.e - 1))
+    assert literal.at(0) < 0.02 * 0.025
+    unit = ExponentialCosine(1.0, 0.0, literal=True)
+    assert [unit.at(f) for f in FRACTIONS] == [ExponentialCosine(1.0, 0.0).at(f) for f in FRACTIONS]

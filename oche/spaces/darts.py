@@ -27,6 +27,11 @@ def darts_without_none(nodes: int = 4) -> CellSpace:
     return uniform("darts-without-none", CANDIDATES[1:], nodes)
 
 
+def idarts_s2(nodes: int = 4) -> CellSpace:
+    """Space S2 of iDARTS: pooling, skip connections and one convolution."""
+    return uniform("idarts-s2", ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3"), nodes)
+
+
 def darts(nodes: int = 4) -> CellSpace:
     """Eight candidates on each of 14 edges (at 4 nodes), normal and reduction cells shared by kind."""
     return uniform("darts", CANDIDATES, nodes)

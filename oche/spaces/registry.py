@@ -13,7 +13,7 @@ from oche.errors import InputError, named
 from oche.spaces import rdarts
 from oche.spaces.bench125 import bench125
 from oche.spaces.cell_space import CellSpace, edge_key
-from oche.spaces.darts import darts, darts_without_none
+from oche.spaces.darts import darts, darts_without_none, idarts_s2
 from oche.spaces.nasbench201 import nasbench201
 from oche.spaces.space import Space
 from oche.spaces.staged_space import StagedSpace
@@ -25,6 +25,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "rdarts-s2": rdarts.s2,
     "rdarts-s3": rdarts.s3,
     "rdarts-s4": rdarts.s4,
+    "idarts-s2": idarts_s2,
     "nasbench201": nasbench201,
     "bench125": bench125,
 }
