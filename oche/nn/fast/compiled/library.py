@@ -84,6 +84,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "combine": [_INTEGER] * 3 + [_POINTER] * 5,
     "products": [_INTEGER] * 3 + [_POINTER] * 6,
     "measure": [_INTEGER] * 3 + [_POINTER, ctypes.c_double] + [_POINTER] * 3,
+    "move": [_INTEGER] * 2 + [ctypes.c_double] + [_POINTER] * 5,
     "pull": [_INTEGER] * 3 + [_POINTER] * 7,
     "pool_forward": [_POINTER] * 2 + [ctypes.c_double] + [_POINTER] * 5,
     "pool_backward": [_POINTER, _INTEGER] + [_POINTER] * 8,
