@@ -273,6 +273,7 @@ def test_candidates_that_are_not_known_mix_with_those_that_are() -> None:
     names = ("sep_conv_3x3", "none")
     net = mixed_with(Scaled, names)
     assert unknown_candidates(net) == sorted(names)
+    assert unknown_candidates(supernet("darts")) == []
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     reference, fast = both(net)
     assert_same(everything(reference, x), everything(fast, x))
@@ -324,6 +325,18 @@ def test_modules_may_be_in_different_modes_on_the_edges_of_one_state() -> None:
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     reference, fast = both(net)
     assert_same(everything(reference, x), everything(fast, x))
+
+
+def test_a_mixture_may_have_another_precision_than_the_network() -> None:
+    reference, fast = both(supernet("darts", cells=1).float())
+    x = torch.randn(4, 3, 8, 8)
+    found = []
+    for net in (reference, fast):
+        a = {key: torch.full_like(v, 0.2, dtype=torch.float64).requires_grad_() for key, v in logits(net).items()}
+        gradients = torch.autograd.grad(loss_of(net(x, a)), list(a.values()))
+        found.append(dict(zip(a, gradients, strict=True)))
+    assert all(g.dtype == torch.float64 for g in found[1].values())
+    assert_same(*found, tolerance=1e-4)
 
 
 def test_the_engines_share_one_state_dict() -> None:
