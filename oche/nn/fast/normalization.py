@@ -79,6 +79,13 @@ class Norms:
         return _moves(self._modules[0])
 
     @property
+    def momentum(self) -> float:
+        """How far running statistics move."""
+        momentum = self._modules[0].momentum
+        assert momentum is not None
+        return momentum
+
+    @property
     def eps(self) -> float:
         """Added to the variances."""
         return self._modules[0].eps
@@ -99,11 +106,18 @@ class Norms:
         """
         if not self.moving:
             return
-        momentum = self._modules[0].momentum
-        assert momentum is not None
-        torch._foreach_lerp_([_buffer(norm.running_mean) for norm in self._modules], list(means), momentum)
-        torch._foreach_lerp_([_buffer(norm.running_var) for norm in self._modules], list(variances), momentum)
-        torch._foreach_add_([_buffer(norm.num_batches_tracked) for norm in self._modules], 1)
+        running_means, running_variances, batches = self.running_buffers()
+        torch._foreach_lerp_(running_means, list(means), self.momentum)
+        torch._foreach_lerp_(running_variances, list(variances), self.momentum)
+        torch._foreach_add_(batches, 1)
+
+    def running_buffers(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Running means, running variances and numbers of batches of the modules."""
+        return (
+            [_buffer(norm.running_mean) for norm in self._modules],
+            [_buffer(norm.running_var) for norm in self._modules],
+            [_buffer(norm.num_batches_tracked) for norm in self._modules],
+        )
 
     def normalize(self, y: Tensor, *, shared: bool = False) -> tuple[Tensor, Statistics]:
         """`z` and the statistics behind it; running statistics move if the modules say so.

@@ -49,7 +49,7 @@ class FromState:
         terms = [(node, edge(x, mixture)) for node, edge in self._whole]
         if self._members:
             fan, rest = self._plan(x)
-            mixing = torch.cat([mixture[key] for key in self._keys])
+            mixing = torch.cat([mixture[key] for key in self._keys]).to(x.dtype)
             if fan is not None and not fan.uniform:
                 fan, rest = None, self._members
             elif fan is not None and fan.at_rest and not torch.is_grad_enabled() and x.device.type == "cpu":

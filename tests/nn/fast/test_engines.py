@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,8 +89,10 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: flo
         assert distance <= tolerance * max(value.double().norm().item(), 1e-3), (name, distance, value.norm())
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize(
+    ("training", "size"),
+    [(True, "square"), (True, "odd-gray"), (False, "odd-gray")],
+)
 @pytest.mark.parametrize("name", NODES)
 def test_outputs_gradients_and_running_statistics_are_the_same(
     name: str, training: bool, size: str, monkeypatch: pytest.MonkeyPatch
@@ -109,16 +110,19 @@ def test_outputs_gradients_and_running_statistics_are_the_same(
     assert training != all(torch.equal(b, before[name]) for name, b in fast.named_buffers())
 
 
-@pytest.mark.parametrize("channels", [3, 5, 8, 12, 16])
+@pytest.mark.parametrize("channels", [5, 8, 12, 16])
 def test_every_width_is_the_same(channels: int) -> None:
     x = torch.randn(3, 3, 9, 9, dtype=torch.float64)
     reference, fast = both(supernet("darts", (3, 9, 9), channels, cells=2))
     assert_same(everything(reference, x), everything(fast, x))
 
 
-@pytest.mark.parametrize("form", [SUPERNET, NormForm(affine=False, after_pooling=False)], ids=["normalized", "bare"])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"noise"}))
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [(name, SUPERNET) for name in sorted(set(OPERATIONS) - {"noise"})]
+    + [(name, NormForm(affine=False, after_pooling=False)) for name in ("avg_pool_3x3", "max_pool_3x3")],
+)
 def test_every_candidate_is_the_same_alone_and_on_several_edges(name: str, stride: int, form: NormForm) -> None:
     class Body(Graph):
         """Two nodes that read one input and each other by the same candidate."""
@@ -171,12 +175,12 @@ def test_each_half_of_a_step_computes_the_gradients_it_applies() -> None:
     assert_same(*results)
 
 
-@pytest.mark.parametrize("method", [DARTS, DARTS_2ND, replace(DARTS, logits_first=False)], ids=["1st", "2nd", "order"])
+@pytest.mark.parametrize("method", [DARTS, DARTS_2ND], ids=["1st", "2nd"])
 def test_trajectories_of_many_steps_are_the_same(method: Method) -> None:
     steps = 50 if method is DARTS else 5
-    data = [(torch.randn(8, 3, 8, 8, dtype=torch.float64), torch.randint(3, (8,))) for _ in range(4)]
+    data = [(torch.randn(8, 3, 6, 6, dtype=torch.float64), torch.randint(3, (8,))) for _ in range(4)]
     ends = []
-    for net in both(supernet("darts", nodes=1, cells=2)):
+    for net in both(supernet("darts", (3, 6, 6), nodes=1, cells=2)):
         net.train()
         step = SearchStep(net, method, F.cross_entropy, CPU)
         losses = [step(data[i % 2], data[2 + i % 2], seed=i, now=NOW)[0].detach() for i in range(steps)]
@@ -271,6 +275,7 @@ def test_candidates_that_are_not_known_mix_with_those_that_are() -> None:
     names = ("sep_conv_3x3", "none")
     net = mixed_with(Scaled, names)
     assert unknown_candidates(net) == sorted(names)
+    assert unknown_candidates(supernet("darts")) == []
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     reference, fast = both(net)
     assert_same(everything(reference, x), everything(fast, x))
@@ -322,6 +327,18 @@ def test_modules_may_be_in_different_modes_on_the_edges_of_one_state() -> None:
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     reference, fast = both(net)
     assert_same(everything(reference, x), everything(fast, x))
+
+
+def test_a_mixture_may_have_another_precision_than_the_network() -> None:
+    reference, fast = both(supernet("darts", cells=1).float())
+    x = torch.randn(4, 3, 8, 8)
+    found = []
+    for net in (reference, fast):
+        a = {key: torch.full_like(v, 0.2, dtype=torch.float64).requires_grad_() for key, v in logits(net).items()}
+        gradients = torch.autograd.grad(loss_of(net(x, a)), list(a.values()))
+        found.append(dict(zip(a, gradients, strict=True)))
+    assert all(g.dtype == torch.float64 for g in found[1].values())
+    assert_same(*found, tolerance=1e-4)
 
 
 def test_the_engines_share_one_state_dict() -> None:

@@ -525,6 +525,19 @@ void measure(Int n, Int pixels, Int c, const T* y, double eps, T* mean, T* rate,
   gather(of_images.data(), n, pixels, c, eps, mean, rate, variance);
 }
 
+// Running statistics of `count` normalizations towards those of the batch, and their numbers of batches by one.
+template <class T>
+void move(Int count, Int c, double momentum, const T* const* mean, const T* const* variance, T* const* running_mean,
+          T* const* running_variance, Int* const* batches) {
+  for (Int i = 0; i < count; i++) {
+    for (Int b = 0; b < c; b++) {
+      running_mean[i][b] += (T)momentum * (mean[i][b] - running_mean[i][b]);
+      running_variance[i][b] += (T)momentum * (variance[i][b] - running_variance[i][b]);
+    }
+    ++*batches[i];
+  }
+}
+
 // What `Pull` reads row by row, written out.
 template <class T, int V>
 void pull(Int n, Int pixels, const Pull<T, V>& pull, T* dy, Int threads) {
@@ -658,6 +671,10 @@ void pool_backward(const Shape& a, const Pull<T, V>& pull, const uint8_t* places
   extern "C" void measure_##SUFFIX(Int n, Int pixels, Int c, const T* y, double eps, T* mean, T* rate, T* variance,    \
                                    Int threads) {                                                                      \
     BY_WIDTH(WIDEST, (measure<T, V>(n, pixels, c, y, eps, mean, rate, variance, threads)));                            \
+  }                                                                                                                    \
+  extern "C" void move_##SUFFIX(Int count, Int c, double momentum, const T* const* mean, const T* const* variance,     \
+                                T* const* running_mean, T* const* running_variance, Int* const* batches, Int) {        \
+    move<T>(count, c, momentum, mean, variance, running_mean, running_variance, batches);                              \
   }                                                                                                                    \
   extern "C" void pull_##SUFFIX(Int n, Int pixels, Int c, const T* g, const T* weight, const T* sums, const T* y,      \
                                 const T* mean, const T* rate, T* dy, Int threads) {                                    \

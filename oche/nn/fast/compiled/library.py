@@ -72,7 +72,8 @@ class Library:
 
     def __call__(self, name: str, dtype: torch.dtype, *arguments: object) -> None:
         """Call a kernel; tensors become pointers, lists of tensors arrays of pointers, None a null pointer."""
-        self._functions[name, dtype](*map(_passed, arguments), torch.get_num_threads())
+        passed = (_passed(argument, dtype) for argument in arguments)
+        self._functions[name, dtype](*passed, torch.get_num_threads())
 
 
 _POINTER, _INTEGER = ctypes.c_void_p, ctypes.c_int64
@@ -84,6 +85,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "combine": [_INTEGER] * 3 + [_POINTER] * 5,
     "products": [_INTEGER] * 3 + [_POINTER] * 6,
     "measure": [_INTEGER] * 3 + [_POINTER, ctypes.c_double] + [_POINTER] * 3,
+    "move": [_INTEGER] * 2 + [ctypes.c_double] + [_POINTER] * 5,
     "pull": [_INTEGER] * 3 + [_POINTER] * 7,
     "pool_forward": [_POINTER] * 2 + [ctypes.c_double] + [_POINTER] * 5,
     "pool_backward": [_POINTER, _INTEGER] + [_POINTER] * 8,
@@ -91,12 +93,20 @@ SIGNATURES: dict[str, list[Any]] = {
 """Arguments as in `kernels.cpp`, without the number of threads, which comes last everywhere."""
 
 
-def _passed(argument: object) -> object:
+def _passed(argument: object, dtype: torch.dtype) -> object:
     if isinstance(argument, Tensor):
-        return argument.data_ptr()
+        return _address(argument, dtype)
     if isinstance(argument, list):
-        return (ctypes.c_void_p * len(argument))(*(None if t is None else t.data_ptr() for t in argument))
+        addresses = (None if tensor is None else _address(tensor, dtype) for tensor in argument)
+        return (ctypes.c_void_p * len(argument))(*addresses)
     return ctypes.byref(argument) if isinstance(argument, _Shape) else argument
+
+
+def _address(tensor: Tensor, dtype: torch.dtype) -> int:
+    """Where the data lie. A kernel would read other types as nonsense, so they do not get there."""
+    assert tensor.dtype == dtype or not tensor.is_floating_point()
+    assert tensor.device.type == "cpu"
+    return tensor.data_ptr()
 
 
 @lru_cache(maxsize=1024)

@@ -80,7 +80,7 @@ class CompiledSeparable(Part):
         saved: list[Tensor] = []
         for r, (geometry, norms) in enumerate(zip(self._geometries, self._norms, strict=True)):
             outputs = [_output(x, geometry) for x, _ in inputs]
-            measured = _Measured(norms, outputs)
+            measured = _Measured(self._kernels, norms, outputs)
             for (x, before), own, y, into in zip(inputs, weights, outputs, measured.into, strict=True):
                 both = [w.contiguous() for w in own[2 * r : 2 * r + 2]]
                 assert both[0].shape[0] == x.shape[1]
@@ -162,7 +162,7 @@ class CompiledConvolution(Part):
         """See `Part`. Keeps the convolution's output, mean and rate, member by member."""
         u = source.positive
         outputs = [_dense(convolution.convolve(u, weight, self._geometry)) for (weight,) in weights]
-        measured = _Measured(self._norms, outputs)
+        measured = _Measured(self._kernels, self._norms, outputs)
         for y, into in zip(outputs, measured.into, strict=True):
             if self._norms.by_batch:
                 self._kernels("measure", y.dtype, *_sizes(y), y, self._norms.eps, *into)
@@ -228,7 +228,7 @@ class CompiledPooled(Part):
         y = _output(x, self._geometry)
         places = torch.empty_like(y, dtype=torch.uint8) if self._form.largest else None
         norms = self._norms[0] if self._norms else None
-        measured = None if norms is None else _Measured(norms, [y] * len(self.members))
+        measured = None if norms is None else _Measured(self._kernels, norms, [y] * len(self.members))
         into = (None, None, None) if measured is None else measured.into[0]
         eps = 0.0 if norms is None else norms.eps
         self._kernels("pool_forward", x.dtype, shape(x.shape, self._geometry), x, eps, y, places, *into)
@@ -315,6 +315,7 @@ class _Measured:
     """Statistics of the outputs of a part, by whatever its batch normalizations go by.
 
     Args:
+        kernels: the library.
         norms: of the members.
         outputs: one per member, not yet computed.
 
@@ -324,8 +325,8 @@ class _Measured:
 
     into: list[tuple[Tensor | None, ...]]
 
-    def __init__(self, norms: Norms, outputs: Sequence[Tensor]) -> None:
-        self._norms = norms
+    def __init__(self, kernels: Library, norms: Norms, outputs: Sequence[Tensor]) -> None:
+        self._kernels, self._norms = kernels, norms
         if norms.by_batch:
             values_per_channel(outputs[0])
             self.into = [y.new_empty((3, y.shape[1])).unbind() for y in outputs]
@@ -342,7 +343,9 @@ class _Measured:
             return self._norms.running()
         found = [self.into[0]] * len(self.into) if shared else self.into
         means, rates, variances = ([cast(Tensor, triple[i]) for triple in found] for i in range(3))
-        self._norms.move(means, variances)
+        if self._norms.moving:
+            sizes = (len(means), means[0].shape[0], self._norms.momentum)
+            self._kernels("move", means[0].dtype, *sizes, means, variances, *self._norms.running_buffers())
         statistics = [Statistics(mean, rate) for mean, rate in zip(means, rates, strict=True)]
         return statistics[:1] if shared else statistics
 
