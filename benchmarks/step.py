@@ -4,11 +4,11 @@ A step is what a search repeats: the logit step on a validation batch, then the 
 sides get the same sizes and batches, start from the same seed and run in one process in turn, so that a slow moment of
 the machine strikes all. Printed are, per side, the median of n rounds with its range, the growth of peak memory and
 the operator calls; the line ends in the median over rounds of yardstick time / time of the fast engine. The yardstick
-is the frozen transcription of the public formulation for the DARTS space on a CPU, else the reference engine.
+is the frozen transcription of the public formulation of the space, or the reference engine where there is none.
 
 Sides, each of which adds to the one before it (`--ladder` measures all):
 
-- `public`: public_darts.py, NCHW, every gradient at every half-step;
+- `public`: public_darts.py or public_nasbench201.py, NCHW, every gradient at every half-step;
 - `reference`: channels last, and each half-step computes only the gradients it applies;
 - `depthwise`: the reference engine with quick gradients of depthwise convolutions (pure PyTorch);
 - `pure`: the fast engine without compiled kernels: shared and folded, gradients written by hand;
@@ -74,12 +74,17 @@ def batches(args: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def public_step(args: argparse.Namespace) -> Step:
-    """The frozen transcription in public_darts.py."""
+    """The frozen transcription of the space's public formulation."""
     import public_darts
+    import public_nasbench201
     import torch
 
     torch.manual_seed(0)
-    step = public_darts.search_step(public_darts.Network(args.channels, CLASSES, args.cells))
+    if args.space == "darts":
+        network = public_darts.Network(args.channels, CLASSES, args.cells)
+    else:
+        network = public_nasbench201.Network(args.channels, CLASSES, args.cells)  # type: ignore[assignment]  # as duck
+    step = public_darts.search_step(network)
     data = batches(args)
     return lambda: float(step(*data)[0])
 
@@ -303,10 +308,10 @@ def main() -> None:
 
 
 def _has(side: str, args: argparse.Namespace) -> bool:
-    """The public formulation exists for one space; the compiled kernels, and what is quick without them, for CPUs."""
+    """The public formulation exists for two spaces; the compiled kernels, and what is quick without them, for CPUs."""
     if side in ("reference", "fast"):
         return True
-    return bool(args.device == "cpu" and (side != "public" or args.space == "darts"))
+    return bool(args.device == "cpu" and (side != "public" or args.space in ("darts", "nasbench201")))
 
 
 if __name__ == "__main__":
