@@ -3,7 +3,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from oche.schedule import Constant, Cosine, Linear, Scaled
+from oche.errors import InputError
+from oche.moment import Moment
+from oche.schedule import Constant, Cosine, Epochs, Linear, Scaled, Share
 
 FRACTIONS = [i / 20 for i in range(21)]
 
@@ -40,3 +42,25 @@ def test_cosine_falls_to_zero_where_nothing_else_is_said() -> None:
 def test_scaled_multiplies() -> None:
     inner = Cosine(0.1, 0.01)
     assert [Scaled(inner, 3.0).at(f) for f in FRACTIONS] == pytest.approx([3 * inner.at(f) for f in FRACTIONS])
+
+
+def test_epochs_are_what_they_say_in_a_search_of_any_length() -> None:
+    assert [Epochs(3).of(epochs) for epochs in (1, 10, 600)] == [3, 3, 3]
+    with pytest.raises(InputError, match=r"epochs >= 0.*-2"):
+        Epochs(-2)
+
+
+def test_a_share_is_rounded_up_and_spared_the_rounding_of_floats() -> None:
+    for total in range(1, 601):
+        for part in (1, 7, 10, 15, 25, 50):
+            # The exact ceiling of a fraction of whole numbers.
+            assert Share(part / 50).of(total) == -(-part * total // 50)
+    assert Share(0.28).of(25) == 7  # in floats the product is 7.000000000000001
+    assert (Share(0.0).of(9), Share(1.0).of(9)) == (0, 9)
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match="share of the epochs"):
+            Share(share)
+
+
+def test_a_moment_knows_the_finished_share() -> None:
+    assert [Moment(epoch=epoch, epochs=4).fraction for epoch in range(4)] == [0.0, 0.25, 0.5, 0.75]
