@@ -155,6 +155,16 @@ def test_the_paper_preset_searches_the_methods_epochs(monkeypatch):
     assert asked["epochs"] == 50
 
 
+def test_a_batch_that_nobody_asked_for_is_the_papers_for_the_space(monkeypatch):
+    asked = []
+    monkeypatch.setattr("oche.api.run_search", lambda *args, **options: asked.append(args) or pytest.skip("asked"))
+    for space, batch in (("nasbench201", 256), ("rdarts-s2", 80)):
+        with pytest.raises(pytest.skip.Exception):
+            main(["search", "--method", "sp-darts", "--space", space, "--threads", "1", "--run", space])
+        _, _, searched, data = asked[-1]
+        assert data.batch == searched.batch == batch
+
+
 def test_few_images_shrink_a_batch_that_nobody_asked_for(capsys, tmp_path):
     path = npz(tmp_path / "few.npz")
     sizes = ["--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2", "--space.channels", "4"]
