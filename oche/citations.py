@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
+from typing import Any
 
 BIBTEX: dict[str, str] = {
     "darts": """@inproceedings{liu2019darts,
@@ -73,18 +74,42 @@ BIBTEX: dict[str, str] = {
 """By the short name under which parts and spaces cite them."""
 
 
-def cited(part: object) -> Iterator[str]:
-    """The short names of the papers of a part and of the parts in it, each perhaps more than once."""
+SPACES: dict[str, str] = {
+    "darts": "darts",
+    "rdarts": "rdarts",
+    "nasbench201": "nasbench201",
+    "bench125": "nasbench201",
+}
+"""How the names of the spaces of a paper begin, and the paper."""
+
+
+def parts_of(part: object) -> Iterator[Any]:
+    """A part and the parts in it, each before those within."""
     if is_dataclass(part):
-        yield from getattr(part, "CITES", ())
+        yield part
         for field in fields(part):
-            yield from cited(getattr(part, field.name))
+            yield from parts_of(getattr(part, field.name))
     elif isinstance(part, tuple):
         for item in part:
-            yield from cited(item)
+            yield from parts_of(item)
+
+
+def cited(part: object) -> Iterator[str]:
+    """The short names of the papers of a part and of the parts in it, each perhaps more than once."""
+    for inner in parts_of(part):
+        yield from getattr(inner, "CITES", ())
+
+
+def cited_by_space(name: str) -> list[str]:
+    """The short names of the papers of the space with this name; none for a user's own."""
+    return [paper for start, paper in SPACES.items() if name.startswith(start)]
 
 
 def bibliography(*parts: object) -> dict[str, str]:
     """BibTeX entries, by short name, of the papers of some parts, in the order in which they are met."""
-    names = dict.fromkeys(name for part in parts for name in cited(part))
-    return {name: BIBTEX[name] for name in names}
+    return entries(name for part in parts for name in cited(part))
+
+
+def entries(names: Iterable[str]) -> dict[str, str]:
+    """BibTeX entries by short name, each once."""
+    return {name: BIBTEX[name] for name in dict.fromkeys(names)}

@@ -198,11 +198,31 @@ def diff(a: Path, b: Path, /, *, output: Output = OutputOptions()) -> None:
     diff_runs(a, b, output)
 
 
-def methods(*, output: Output = OutputOptions()) -> None:
-    """List the search methods."""
-    from oche.report.listing import list_methods
+def methods(name: str | None = None, /, *, output: Output = OutputOptions()) -> None:
+    """List the search methods, or show one with its parts, numbers and references.
 
-    list_methods(output)
+    Args:
+        name: a method (default: all).
+        output: what to print.
+    """
+    from oche.report import listing
+
+    if name is None:
+        listing.list_methods(output)
+    else:
+        listing.show_method(name, output)
+
+
+def cite(run: Path, /, *, output: Output = OutputOptions()) -> None:
+    """Print the references of exactly what a run used, as BibTeX.
+
+    Args:
+        run: a run directory.
+        output: what to print.
+    """
+    from oche.report.cite import cite_run
+
+    cite_run(run, output)
 
 
 def spaces(*, output: Output = OutputOptions()) -> None:
@@ -301,6 +321,7 @@ REGISTERED: dict[str, Callable[..., None]] = {
     "show": show,
     "list": list_,
     "diff": diff,
+    "cite": cite,
     "methods": methods,
     "spaces": spaces,
     "data": data,

@@ -104,7 +104,7 @@ class Method:
                 f"method {self.name!r}: {type(of_dirichlet[0]).__name__} is about the concentrations of a Dirichlet "
                 f"mixture, but the mixture is {type(self.relaxation).__name__}; leave the term out"
             )
-        decay = isinstance(self.logit_optimizer, Adam) and self.logit_optimizer.weight_decay > 0
+        decay = self.logit_optimizer.weight_decay > 0
         if isinstance(self.relaxation, Dirichlet) and len(of_dirichlet) + decay != 1:
             raise InputError(
                 f"method {self.name!r}: a Dirichlet mixture has exactly one regularizer, a term or the logits' weight "

@@ -20,6 +20,11 @@ class OptimizerSettings(Protocol):
         """The learning rate at each fraction of the epochs."""
         ...
 
+    @property
+    def weight_decay(self) -> float:
+        """How strongly the parameters are pulled towards 0."""
+        ...
+
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """An optimizer at the rate of the start."""
         ...

@@ -125,6 +125,16 @@ def test_show_tells_the_result(finished, capsys):
     assert "random 2" in shown
 
 
+def test_cite_prints_the_papers_of_a_run(capsys, finished):
+    assert main(["cite", str(finished)]) == 0
+    text = capsys.readouterr().out
+    assert text.count("@") == 2  # of the method and of the space
+    assert "liu2019darts" in text
+    assert "zela2020understanding" in text
+    assert main(["cite", str(finished), "--quiet"]) == 0
+    assert capsys.readouterr().out == "darts\nrdarts\n"
+
+
 def test_search_then_train_its_result(capsys, tmp_path):
     assert main(["search", *TINY, "--run", str(tmp_path / "search")]) == 0
     found = Architecture.load(tmp_path / "search" / "architecture.json")
@@ -143,6 +153,16 @@ def test_the_paper_preset_searches_the_methods_epochs(monkeypatch):
     with pytest.raises(pytest.skip.Exception):
         main(["search", "--preset", "paper", "--space.cells", "2", "--space.channels", "4", "--threads", "1"])
     assert asked["epochs"] == 50
+
+
+def test_a_batch_that_nobody_asked_for_is_the_papers_for_the_space(monkeypatch):
+    asked = []
+    monkeypatch.setattr("oche.api.run_search", lambda *args, **options: asked.append(args) or pytest.skip("asked"))
+    for space, batch in (("nasbench201", 256), ("rdarts-s2", 80)):
+        with pytest.raises(pytest.skip.Exception):
+            main(["search", "--method", "sp-darts", "--space", space, "--threads", "1", "--run", space])
+        _, _, searched, data = asked[-1]
+        assert data.batch == searched.batch == batch
 
 
 def test_few_images_shrink_a_batch_that_nobody_asked_for(capsys, tmp_path):
@@ -496,6 +516,8 @@ def test_what_cannot_be_resumed_is_refused(capsys, tmp_path):
         (["list", "there", "--json"], "report.overview.list_runs", (Path("there"),), {}),
         (["diff", "a", "b", "--json"], "report.diff.diff_runs", (Path("a"), Path("b")), {}),
         (["methods", "--json"], "report.listing.list_methods", (), {}),
+        (["methods", "drnas", "--json"], "report.listing.show_method", ("drnas",), {}),
+        (["cite", "out", "--json"], "report.cite.cite_run", (Path("out"),), {}),
         (["spaces", "--json"], "report.listing.list_spaces", (), {}),
         (["data", "--json"], "report.listing.list_data", (), {}),
     ],

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from oche.evaluation import evaluate
+from oche.evaluation import evaluate, evaluating
 from oche.metrics import ACCURACY, top1
 
 X, Y = torch.randn(10, 3), torch.randint(2, (10,))
@@ -35,3 +35,13 @@ def test_the_mode_is_restored_after_an_error() -> None:
     with pytest.raises(RuntimeError):
         evaluate(model, model, [(torch.zeros(1, 7), Y[:1])], F.cross_entropy, {})
     assert model.training
+
+
+def test_every_part_has_its_own_mode_again() -> None:
+    # A user may train with the statistics of one layer frozen.
+    model = nn.Sequential(nn.BatchNorm1d(3).eval(), nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3).eval()))
+    before = [module.training for module in model.modules()]
+    assert set(before) == {True, False}
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == before

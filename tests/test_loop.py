@@ -518,6 +518,17 @@ def test_a_loss_that_is_no_number_ends_with_the_last_good_selection(half: str) -
     assert hear.calls[-1] == "finish"
 
 
+@OBJECTIVES
+def test_every_method_ends_with_its_last_good_selection(method: Method) -> None:
+    # The weights turn into NaN in the third epoch, the logits with them, and are drawn from once more.
+    found = search(method, epochs=5, train=Poisoned(2))
+    assert found.stopped is not None
+    assert "in epoch 3" in found.stopped
+    assert len(found.records) == 2
+    assert dict(found.architecture.items) == found.records[-1]["architecture"]
+    assert all(math.isfinite(x) for table in found.logits for row in table.values() for x in row)
+
+
 @pytest.mark.parametrize("half", ["train", "valid"])
 def test_a_loss_that_is_no_number_in_the_first_epoch_is_an_error(half: str) -> None:
     hear = Hear()

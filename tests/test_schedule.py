@@ -4,7 +4,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from oche.schedule import Constant, Cosine, ExponentialCosine, Linear, Scaled
+from oche.errors import InputError
+from oche.moment import Moment
+from oche.schedule import Constant, Cosine, Epochs, ExponentialCosine, Linear, Scaled, Share
 
 FRACTIONS = [i / 20 for i in range(21)]
 
@@ -59,3 +61,25 @@ def test_the_exponential_cosine_as_it_is_printed_begins_far_below() -> None:
     assert literal.at(0) < 0.02 * 0.025
     unit = ExponentialCosine(1.0, 0.0, literal=True)
     assert [unit.at(f) for f in FRACTIONS] == [ExponentialCosine(1.0, 0.0).at(f) for f in FRACTIONS]
+
+
+def test_epochs_are_what_they_say_in_a_search_of_any_length() -> None:
+    assert [Epochs(3).of(epochs) for epochs in (1, 10, 600)] == [3, 3, 3]
+    with pytest.raises(InputError, match=r"epochs >= 0.*-2"):
+        Epochs(-2)
+
+
+def test_a_share_is_rounded_up_and_spared_the_rounding_of_floats() -> None:
+    for total in range(1, 601):
+        for part in (1, 7, 10, 15, 25, 50):
+            # The exact ceiling of a fraction of whole numbers.
+            assert Share(part / 50).of(total) == -(-part * total // 50)
+    assert Share(0.28).of(25) == 7  # in floats the product is 7.000000000000001
+    assert (Share(0.0).of(9), Share(1.0).of(9)) == (0, 9)
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match="share of the epochs"):
+            Share(share)
+
+
+def test_a_moment_knows_the_finished_share() -> None:
+    assert [Moment(epoch=epoch, epochs=4).fraction for epoch in range(4)] == [0.0, 0.25, 0.5, 0.75]

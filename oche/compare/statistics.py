@@ -181,7 +181,7 @@ def anytime(space: Space, judge: Judge, entry: Entry) -> list[float]:
     """
     if judge.table is None or "logits" not in entry:
         return []
-    chosen = method(entry["cell"]["method"])
+    chosen = method(entry["cell"]["method"]).fitted(space.name, entry["cell"]["data"])
     return [
         judge.table(select_recorded(space.domain, table, chosen.selection, chosen.relaxation))
         for table in entry["logits"]

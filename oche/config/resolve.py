@@ -136,7 +136,7 @@ def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Fil
 
 
 def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
-    chosen = method(options.method)
+    chosen = method(options.method).fitted(options.space.name, options.data.name)
     if sizes.epochs is not None:
         return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
     return {"search.epochs": (chosen.epochs, f"method {chosen.name}")}

@@ -1,7 +1,7 @@
 """DrNAS: mixing weights drawn from Dirichlet distributions (Wang-2021 Sec. 3.2; Chen et al., ICLR 2021).
 
 1. Concentrations `beta = elu(A) + 1 > 0`, so that `A = 0` is the uniform distribution on the simplex.
-2. `a ~ Dirichlet(beta)` per edge, one draw per step shared by all cells of a kind (Eq. 3.1), differentiated through
+2. `a ~ Dirichlet(beta)` per edge, one draw per step shared by all cells of a kind (Eq. 3.2), differentiated through
    the sample (`rsample`).
 3. Selection by the mean `beta / sum(beta)`.
 
@@ -31,6 +31,15 @@ def concentration(logits: Tensor) -> Tensor:
     return (F.elu(logits) + 1).clamp_min(LEAST)
 
 
+def distribution(logits: Tensor) -> DirichletDistribution:
+    """`Dirichlet(beta)` per row.
+
+    PyTorch's validation is off: it would wait for the device, and turn logits that are NaN, after which a search ends
+    with its last good selection, into an error.
+    """
+    return DirichletDistribution(concentration(logits), validate_args=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dirichlet:
     """`a ~ Dirichlet(elu(A) + 1)`."""
@@ -43,8 +52,8 @@ class Dirichlet:
         return 1.0
 
     def draw(self, logits: Mapping[str, Tensor], now: Moment) -> dict[str, Tensor]:
-        """One draw for every key (Wang-2021 Eq. 3.1)."""
-        return {key: DirichletDistribution(concentration(value)).rsample() for key, value in logits.items()}
+        """One draw for every key, a sample of the expectation in Wang-2021 Eq. 3.2."""
+        return {key: distribution(value).rsample() for key, value in logits.items()}
 
     def mean(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`beta / sum(beta)`."""

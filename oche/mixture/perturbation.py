@@ -78,8 +78,10 @@ class UniformPerturbation:
 class AdversarialPerturbation:
     """SDARTS-ADV: projected gradient ascent of the training loss in a box around the mixture.
 
-    The gradient is taken through the return to the simplex, the box holds before it. The clean mixture stays where
-    the ascent did not raise the loss, so that the perturbation never lowers it.
+    The gradient is taken through the division by the sum; the box, and [0, 1] with it, holds before that. The rows
+    themselves stay in [0, 1] all along, as in the public code: outside and at its ends a clamp passes no gradient, and
+    a weight that starts there could never come back. The clean mixture stays where the ascent did not raise the loss,
+    so that the perturbation never lowers it.
 
     Attributes:
         radius: `eps` over the finished share of the epochs.
@@ -94,25 +96,34 @@ class AdversarialPerturbation:
     def apply(self, mixture: Mapping[str, Tensor], now: Moment, loss: TrainingLoss) -> dict[str, Tensor]:
         """From a random start in the box."""
         eps = self.radius.at(now.fraction)
-        delta = {key: torch.empty_like(a).uniform_(-eps, eps) for key, a in mixture.items()}
+        lowest = {key: (a - eps).clamp_min(0) for key, a in mixture.items()}
+        highest = {key: (a + eps).clamp_max(1) for key, a in mixture.items()}
+        rows = {
+            key: (a + torch.empty_like(a).uniform_(-eps, eps)).clamp(lowest[key], highest[key])
+            for key, a in mixture.items()
+        }
         for _ in range(self.steps):
-            free = {key: d.requires_grad_() for key, d in delta.items()}
-            risen = loss({key: on_simplex(a + free[key], a) for key, a in mixture.items()})
+            free = {key: row.requires_grad_() for key, row in rows.items()}
+            risen = loss({key: normalized(free[key], a) for key, a in mixture.items()})
             gradients = torch.autograd.grad(risen, list(free.values()), allow_unused=True, materialize_grads=True)
-            delta = {
-                key: (d.detach() + 2 * eps / self.steps * g.sign()).clamp(-eps, eps)
-                for (key, d), g in zip(free.items(), gradients, strict=True)
+            rows = {
+                key: (row.detach() + 2 * eps / self.steps * g.sign()).clamp(lowest[key], highest[key])
+                for (key, row), g in zip(free.items(), gradients, strict=True)
             }
         with torch.no_grad():
-            perturbed = {key: on_simplex(a + delta[key], a) for key, a in mixture.items()}
+            perturbed = {key: normalized(rows[key], a) for key, a in mixture.items()}
             higher = loss(perturbed) > loss(mixture)
             return {key: torch.where(higher, perturbed[key], a) for key, a in mixture.items()}
 
 
 def on_simplex(rows: Tensor, clean: Tensor) -> Tensor:
     """Rows (`... x candidates`) clamped to [0, 1], divided by their sum; an all-zero one becomes `clean`'s argmax."""
-    clamped = rows.clamp(0, 1)
-    empty = clamped.sum(-1, keepdim=True) == 0
+    return normalized(rows.clamp(0, 1), clean)
+
+
+def normalized(rows: Tensor, clean: Tensor) -> Tensor:
+    """Rows within [0, 1], divided by their sum; an all-zero one becomes `clean`'s argmax."""
+    empty = rows.sum(-1, keepdim=True) == 0
     strongest = torch.zeros_like(clean).scatter_(-1, clean.argmax(-1, keepdim=True), 1.0)
-    filled = torch.where(empty, strongest, clamped)
+    filled = torch.where(empty, strongest, rows)
     return filled / filled.sum(-1, keepdim=True)

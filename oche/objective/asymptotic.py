@@ -42,7 +42,9 @@ class Asymptotic:
 
     def chi(self, now: Moment) -> float:
         """The coefficient of Eq. 6."""
-        return self.chi_min + (self.chi_max - self.chi_min) * min(now.epoch / self.horizon.of(now.epochs), 1.0)
+        horizon = self.horizon.of(now.epochs)
+        risen = min(now.epoch / horizon, 1.0) if horizon else 1.0
+        return self.chi_min + (self.chi_max - self.chi_min) * risen
 
     def check(self, optimizer: torch.optim.Optimizer) -> None:
         """The step of the weights must be one that can be written down: plain SGD.

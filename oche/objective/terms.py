@@ -8,10 +8,9 @@ from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
-from torch.distributions import Dirichlet as DirichletDistribution
-from torch.distributions import kl_divergence
+from torch.distributions import Dirichlet, kl_divergence
 
-from oche.mixture.dirichlet import concentration
+from oche.mixture.dirichlet import concentration, distribution
 from oche.moment import Moment
 
 
@@ -54,9 +53,6 @@ class ConcentrationDivergence:
 
     def value(self, logits: Mapping[str, Tensor], now: Moment) -> Tensor:
         """Over all rows; `logits` are those of a Dirichlet mixture."""
-        betas = [concentration(A) for A in logits.values()]
-        distances = [
-            kl_divergence(DirichletDistribution(beta), DirichletDistribution(torch.ones_like(beta))).sum()
-            for beta in betas
-        ]
+        learned = [distribution(A) for A in logits.values()]
+        distances = [kl_divergence(d, Dirichlet(torch.ones_like(d.concentration))).sum() for d in learned]
         return self.weight * torch.stack(distances).sum()

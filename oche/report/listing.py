@@ -3,26 +3,67 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import fields
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from oche.citations import bibliography
 from oche.config.options import OutputOptions
 from oche.data.options import KNOWN, PATHS
-from oche.methods import METHODS
+from oche.methods import METHODS, Method, method
+from oche.mixture.perturbation import Unperturbed
+from oche.plain import described
+from oche.report.words import NONE, new_console, new_table, print_block, print_json, print_line
 from oche.spaces.registry import SPACES, known_architectures, space
+
+NOT_NUMBERS = ("name", "summary", "reference", "variants")
+"""Fields of a method that are shown in other words."""
+
+LABEL_WIDTH = 18
+"""Characters before a value; `weight optimizer` fits."""
 
 
 def list_methods(output: OutputOptions) -> None:
-    """Print the search methods."""
-    rows = [{"name": name, "summary": m.summary, "reference": m.reference} for name, m in METHODS.items()]
+    """Print the search methods, each with its part on every axis."""
+    rows = [{"name": name, "summary": m.summary, "reference": m.reference, **_axes(m)} for name, m in METHODS.items()]
     if output.json:
         print(json.dumps(rows, indent=1))
     elif output.quiet:
         _print_names(rows)
     else:
-        _print_table(["method", "what it is", "paper"], rows)
+        _print_methods()
+
+
+def show_method(name: str, output: OutputOptions) -> None:
+    """Print one method: its parts with their numbers, what changes with space and data, and its references.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    chosen = method(name)
+    papers = bibliography(chosen)
+    if output.json:
+        print_json(described(chosen) | {"bibtex": papers})
+        return
+    if output.quiet:
+        print(chosen.name)
+        return
+    console = new_console()
+    print_line(console, f"{chosen.name}: {chosen.summary}")
+    print_line(console, f"{chosen.reference}\n")
+    for field in fields(chosen):
+        if field.name not in NOT_NUMBERS:
+            print_line(console, f"{_label(field.name):<{LABEL_WIDTH}}{_value(getattr(chosen, field.name))}")
+    for variant in chosen.variants:
+        where = ", ".join(variant.spaces) + (f" on {', '.join(variant.data)}" if variant.data else "")
+        print_line(console, f"in {where}:")
+        for name, value in variant.changes.items():
+            print_line(console, f"  {_label(name):<{LABEL_WIDTH - 2}}{_value(value)}")
+    for entry in papers.values():
+        print_line(console, f"\n{entry}")
 
 
 def list_spaces(output: OutputOptions) -> None:
@@ -56,6 +97,43 @@ def list_data(output: OutputOptions) -> None:
         _print_names(rows)
     else:
         _print_table(["data", "what it is"], rows)
+
+
+def _print_methods() -> None:
+    """The axes as a table, and below it what each method is for: a sentence does not fit beside them."""
+    console, axes = new_console(), {name: _axes(m) for name, m in METHODS.items()}
+    table = new_table("method", *next(iter(axes.values())))
+    for name, parts in axes.items():
+        table.add_row(name, *parts.values())
+    print_block(console, table)
+    for name, m in METHODS.items():
+        print_line(console, f"{name:<{LABEL_WIDTH}}{m.summary}")
+
+
+def _label(field: str) -> str:
+    return field.replace("_", " ")
+
+
+def _axes(method: Method) -> dict[str, str]:
+    """The parts of a method in words; what changes nothing is left out."""
+    return {
+        "mixture": _words(method.relaxation, *[p for p in [method.perturbation] if p != Unperturbed()]),
+        "objective": _words(method.objective, *method.terms),
+        "stages": _words(*method.stages),
+        "selection": _words(method.selection),
+    }
+
+
+def _words(*parts: object) -> str:
+    """The names of their classes as words: `BatchMixed` is `batch mixed`."""
+    return ", ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(part).__name__).lower() for part in parts) or NONE
+
+
+def _value(value: object) -> str:
+    """A part with its numbers, some parts, or a number."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_value, value)) or NONE
+    return repr(value)
 
 
 def _space(name: str) -> dict[str, Any]:

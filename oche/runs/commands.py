@@ -167,14 +167,14 @@ def select(
         raise InputError(
             f"the search of {str(path)!r} has recorded the epochs 1 to {len(recorded)}, but got --epoch {chosen}"
         )
-    of_run = method(record.options["method"])
+    space = read_space(path)
+    of_run = method(record.options["method"]).fitted(space.name, record.data["name"])
     rule = of_run.selection if selection is None else named("selection", selection, SELECTIONS)
     if rule.needs_supernet:
         raise InputError(
             f"selection {selection or of_run.name!r} looks at the supernet, of which the records have the logits only; "
             "give --selection magnitude"
         )
-    space = read_space(path)
     architecture = select_recorded(space.domain, by_epoch[chosen]["logits"], rule, of_run.relaxation)
     if save is not None:
         write_whole(save, (architecture.to_json() + "\n").encode())
@@ -217,7 +217,7 @@ def _pin_search_batch(session: Session[SearchCommand] | Session[RunCommand], spa
     """Refuse a search that could not start; a batch that nobody asked for is no larger than a half of the images."""
     space.kinds(space.supernet_stack, session.dataset.task)
     options, seed = session.options.search, session.options.seed
-    asked = options.batch or method(session.options.method).batch
+    asked = options.batch or method(session.options.method).fitted(space.name, session.dataset.name).batch
     feed = search_feed(session.dataset, asked, seed, AT_ONCE, validation, fit=options.batch is None)
     session.options = replace(session.options, search=replace(options, batch=feed.batch))
 

@@ -1,6 +1,7 @@
 """What `show`, `list` and `diff` print, of stored runs and of variations of them."""
 
 import json
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from oche.citations import bibliography
 from oche.config.options import OutputOptions
 from oche.errors import InputError
+from oche.methods import METHODS
 from oche.report.diff import diff_runs
-from oche.report.listing import list_data, list_methods, list_spaces
+from oche.report.listing import list_data, list_methods, list_spaces, show_method
 from oche.report.overview import list_runs
 from oche.report.show import show_run
 from oche.runs.record import LOCK
@@ -560,3 +563,35 @@ def test_spaces_in_every_form(capsys):
     assert darts["edges"] == 28
     assert f"{darts['size']:.3g}" in text
     assert next(e for e in found["architectures"] if e["name"] == "darts-v2")["space"] == "darts"
+
+
+def test_the_list_of_methods_has_their_parts(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    list_methods(TEXT)
+    text = capsys.readouterr().out
+    assert re.search(r"^drnas +dirichlet +first order, concentration anchor +freeze logits +magnitude", text, re.M)
+    assert re.search(r"^sdarts-rs +softmax, uniform perturbation +first order +- +magnitude", text, re.M)
+    assert all(m.summary in text for m in METHODS.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_shown_with_its_numbers_and_references(capsys, name):
+    chosen = METHODS[name]
+    show_method(name, TEXT)
+    text = capsys.readouterr().out
+    for part in (chosen.relaxation, chosen.objective, chosen.weight_optimizer, chosen.logit_optimizer, *chosen.terms):
+        assert repr(part) in text
+    for variant in chosen.variants:
+        assert all(repr(value) in text for value in variant.changes.values())
+    assert all(entry in text for entry in bibliography(chosen).values())
+    show_method(name, JSON)
+    found = json.loads(capsys.readouterr().out)
+    assert found["epochs"] == chosen.epochs
+    assert found["bibtex"] == bibliography(chosen)
+    show_method(name, QUIET)
+    assert capsys.readouterr().out == f"{name}\n"
+
+
+def test_an_unknown_method_is_not_shown():
+    with pytest.raises(InputError, match="did you mean 'darts"):
+        show_method("dart", TEXT)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from oche.data.options import DataOptions
 from oche.errors import InputError
 from oche.listeners.base import Job
 from oche.listeners.console import PlainLines, ProgressBar, progress
+from oche.methods import method
 from oche.metrics import ACCURACY, Meter
-from oche.runs.commands import find_architecture
+from oche.runs.commands import find_architecture, select
+from oche.select.recorded import select_recorded
 from oche.spaces.drawing import draw
 
 
@@ -123,3 +126,15 @@ def test_an_architecture_file_beside_its_space_keeps_it(run, tmp_path):
     architecture.save(tmp_path / "architecture.json")
     (tmp_path / "space.json").write_text(space.to_json())
     assert find_architecture(str(tmp_path / "architecture.json")) == (architecture, space)
+
+
+def test_select_takes_the_methods_numbers_for_the_space_of_the_run(tmp_path, monkeypatch):
+    path = Path(shutil.copytree(Path(__file__).parent / "stored" / "format-2", tmp_path / "run"))
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("method: darts", "method: sp-darts"))
+    asked = []
+    monkeypatch.setattr(
+        "oche.runs.commands.select_recorded", lambda *args: asked.append(args) or select_recorded(*args)
+    )
+    select(path)
+    assert asked[0][-1] == method("sp-darts").fitted("rdarts-s2").relaxation != method("sp-darts").relaxation
