@@ -328,7 +328,7 @@ def _supernet(
     space: str | Space | nn.Module, stack: Stack | None, task: ImageTask | None, structure: Structure
 ) -> tuple[Space | ModuleSpace, Supernet]:
     if isinstance(space, nn.Module):
-        if not structure.plain:
+        if structure.needs_cells:
             raise InputError(
                 "this method adds normalization to the nodes of cells, but a module of your own has none; "
                 'choose another one, such as method="sp-darts"'

@@ -77,6 +77,7 @@ BIBTEX: dict[str, str] = {
 SPACES: dict[str, str] = {
     "darts": "darts",
     "rdarts": "rdarts",
+    "idarts": "idarts",
     "nasbench201": "nasbench201",
     "bench125": "nasbench201",
 }

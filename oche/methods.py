@@ -12,7 +12,7 @@ from oche.mixture.batch_mixed import BatchMixed
 from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
 from oche.mixture.softmax import Softmax
-from oche.nn.structure import PLAIN, Structure
+from oche.nn.structure import NodeNorm, Plain, Structure
 from oche.objective.amended import Amended
 from oche.objective.base import Objective
 from oche.objective.first_order import FirstOrder
@@ -81,7 +81,7 @@ class Method:
     name: str
     summary: str
     reference: str
-    structure: Structure = PLAIN
+    structure: Structure = Plain()
     relaxation: Relaxation = Softmax()
     perturbation: Perturbation = Unperturbed()
     objective: Objective = FirstOrder()
@@ -201,7 +201,7 @@ IDARTS = replace(
     name="idarts",
     summary="Normalizes nodes in the search and selects operations by what they add to others; costs one more pass.",
     reference="Wang et al.: iDARTS: Improving DARTS by Node Normalization and Decorrelation Discretization. 2021.",
-    structure=Structure(node_norm=True),
+    structure=NodeNorm(),
     stages=(FreezeLogits(first=Share(15 / 50)),),
     selection=Decorrelation(),
 )

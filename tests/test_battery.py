@@ -13,6 +13,7 @@ from oche.checkpoint import Checkpoints
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.data.options import DataOptions
+from oche.errors import InputError
 from oche.interrupt import Interrupted
 from oche.methods import METHODS
 from oche.nn.choice import Decision
@@ -100,6 +101,10 @@ def test_a_method_searches_goes_on_and_builds(tmp_path: Path, images: Dataset, m
             checkpoints=checkpoints,
         )
 
+    if space == "module" and METHODS[method].structure.needs_cells:
+        with pytest.raises(InputError, match="module of your own"):
+            search()
+        return
     whole = search()
     steps = EPOCHS * (40 // BATCH)
     assert whole.found.steps == steps

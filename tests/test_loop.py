@@ -143,7 +143,7 @@ NOW = Moment(epoch=3, epochs=10)
 OBJECTIVES = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 FOR_MODULES = pytest.mark.parametrize(
     "method",
-    [m for m in METHODS.values() if m.structure.plain and not m.selection.needs_supernet],
+    [m for m in METHODS.values() if not m.structure.needs_cells and not m.selection.needs_supernet],
     ids=lambda m: m.name,
 )
 
@@ -518,7 +518,7 @@ def test_a_loss_that_is_no_number_ends_with_the_last_good_selection(half: str) -
     assert hear.calls[-1] == "finish"
 
 
-@OBJECTIVES
+@FOR_MODULES
 def test_every_method_ends_with_its_last_good_selection(method: Method) -> None:
     # The weights turn into NaN in the third epoch, the logits with them, and are drawn from once more.
     found = search(method, epochs=5, train=Poisoned(2))

@@ -3,47 +3,83 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from torch import nn
 
 SKIP = "skip_connect"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Structure:
-    """What is added to a supernet.
-
-    Attributes:
-        node_norm: batch normalization without affine on the sum of each node, before it feeds later edges and the
-            output of the cell (iDARTS, Sec. III-C, "pre-normalization"): nodes then have the same norm, so that the
-            logits of edges from different nodes can be compared.
-        skip_norm: batch normalization without affine behind each skip connection instead (iDARTS,
-            "post-normalization", their ablation).
-    """
-
-    node_norm: bool = False
-    skip_norm: bool = False
+class Structure(Protocol):
+    """What is added to a supernet."""
 
     @property
-    def CITES(self) -> tuple[str, ...]:
-        """The paper of what is added."""
-        return () if self.plain else ("idarts",)
-
-    @property
-    def plain(self) -> bool:
-        """Whether nothing is added."""
-        return self == PLAIN
+    def needs_cells(self) -> bool:
+        """Whether it is about cells, which a user's module does not have."""
+        ...
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
-        """The normalization of each node; empty: there is none."""
-        return [nn.BatchNorm2d(channels, affine=False) for _ in range(nodes)] if self.node_norm else []
+        """What the sum of each node goes through; empty: nothing."""
+        ...
 
     def candidate(self, name: str, channels: int, operation: nn.Module) -> nn.Module:
         """The candidate with this name, as it stands in the supernet."""
-        if self.skip_norm and name == SKIP:
-            return nn.Sequential(operation, nn.BatchNorm2d(channels, affine=False))
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain:
+    """Nothing: the supernet of DARTS."""
+
+    needs_cells: ClassVar[bool] = False
+
+    def norms(self, nodes: int, channels: int) -> list[nn.Module]:
+        """None."""
+        return []
+
+    def candidate(self, name: str, channels: int, operation: nn.Module) -> nn.Module:
+        """As it is."""
         return operation
 
 
-PLAIN = Structure()
-"""The supernet of DARTS."""
+@dataclass(frozen=True, kw_only=True)
+class NodeNorm:
+    """Batch normalization without affine on the sum of each node (iDARTS, Sec. III-C, "pre-normalization").
+
+    It stands before later edges and before the output of the cell. Nodes then have the same norm, so that edges from
+    different nodes can be compared. The paper is silent on the discrete network; there it is left out.
+    """
+
+    CITES: ClassVar[tuple[str, ...]] = ("idarts",)
+
+    needs_cells: ClassVar[bool] = True
+
+    def norms(self, nodes: int, channels: int) -> list[nn.Module]:
+        """One for each node."""
+        return [nn.BatchNorm2d(channels, affine=False) for _ in range(nodes)]
+
+    def candidate(self, name: str, channels: int, operation: nn.Module) -> nn.Module:
+        """As it is."""
+        return operation
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkipNorm:
+    """Batch normalization without affine behind each skip connection (iDARTS, "post-normalization", their ablation)."""
+
+    CITES: ClassVar[tuple[str, ...]] = ("idarts",)
+
+    needs_cells: ClassVar[bool] = True
+
+    def norms(self, nodes: int, channels: int) -> list[nn.Module]:
+        """None."""
+        return []
+
+    def candidate(self, name: str, channels: int, operation: nn.Module) -> nn.Module:
+        """Skip connections with a normalization behind them."""
+        if name != SKIP:
+            return operation
+        return nn.Sequential(operation, nn.BatchNorm2d(channels, affine=False))
+
+
+PLAIN = Plain()

@@ -10,12 +10,12 @@ import oche
 from oche.mixture.softmax import Softmax
 from oche.nn.cell import Graph, MixedEdge
 from oche.nn.engine import set_engine
-from oche.nn.structure import PLAIN, Structure
+from oche.nn.structure import NodeNorm, Plain, SkipNorm, Structure
 from oche.nn.supernet import initialize_logits, logits, weights
 from oche.spaces.registry import space
 
 TASK = oche.ImageTask(channels=2, height=8, width=8, classes=3)
-NODE_NORM = Structure(node_norm=True)
+NODE_NORM = NodeNorm()
 
 
 def supernet_of(name: str, structure: Structure):
@@ -56,7 +56,7 @@ def test_a_later_node_reads_the_normalized_state(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["darts", "nasbench201", "rdarts-s2"])
-@pytest.mark.parametrize("structure", [NODE_NORM, Structure(skip_norm=True)], ids=["node", "skip"])
+@pytest.mark.parametrize("structure", [NODE_NORM, SkipNorm()], ids=["node", "skip"])
 def test_both_engines_agree(name: str, structure: Structure) -> None:
     x, y = torch.randn(6, 2, 8, 8).double(), torch.tensor([0, 1, 2, 0, 1, 2])
     found = {}
@@ -75,7 +75,7 @@ def test_both_engines_agree(name: str, structure: Structure) -> None:
 
 def test_normalization_is_in_no_discrete_network_and_not_trained() -> None:
     searched = space("darts").replace(supernet_stack=oche.Stack(cells=3, channels=4))
-    plain, normed = supernet_of("darts", PLAIN), supernet_of("darts", NODE_NORM)
+    plain, normed = supernet_of("darts", Plain()), supernet_of("darts", NODE_NORM)
     assert len(weights(plain)) == len(weights(normed)), "no affine"
     added = set(normed.state_dict()) - set(plain.state_dict())
     assert added
@@ -86,12 +86,12 @@ def test_normalization_is_in_no_discrete_network_and_not_trained() -> None:
 
 
 def test_skips_get_a_norm_behind_them_and_nothing_else_changes() -> None:
-    supernet = supernet_of("darts", Structure(skip_norm=True))
+    supernet = supernet_of("darts", SkipNorm())
     for edge in (m for m in supernet.modules() if isinstance(m, MixedEdge)):
         skip = edge.choice.candidates["skip_connect"]
         assert isinstance(skip, nn.Sequential)
         assert isinstance(skip[1], nn.BatchNorm2d)
         assert not skip[1].affine
-    others = [n for n in supernet.state_dict() if n not in supernet_of("darts", PLAIN).state_dict()]
+    others = [n for n in supernet.state_dict() if n not in supernet_of("darts", Plain()).state_dict()]
     assert others
     assert all(".skip_connect." in name for name in others), "nothing else has changed"

@@ -11,7 +11,7 @@ from oche.domain import Domain, Edge, Node
 from oche.errors import InputError
 from oche.mixture.softmax import Softmax
 from oche.nn.cell import Graph, MixedEdge
-from oche.nn.structure import PLAIN, Structure
+from oche.nn.structure import PLAIN, NodeNorm, Structure
 from oche.nn.supernet import initialize_logits, logits
 from oche.select.decorrelation import Decorrelation
 from oche.select.scene import Scene
@@ -171,7 +171,7 @@ def scene(name: str, images: Images, structure: Structure = PLAIN) -> Scene:
     return Scene(domain=domain, supernet=supernet, relaxation=Softmax(), images=images, device=CPU)
 
 
-@pytest.mark.parametrize(("name", "structure"), [("darts", Structure(node_norm=True)), ("bench125", PLAIN)])
+@pytest.mark.parametrize(("name", "structure"), [("darts", NodeNorm()), ("bench125", PLAIN)])
 def test_a_supernet_gives_what_hooks_on_its_candidates_see(name: str, structure: Structure) -> None:
     images = Images(20, 13)
     here = scene(name, images, structure)
