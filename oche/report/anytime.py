@@ -19,6 +19,13 @@ from oche.files import writing
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's, which people with any kind of colour vision tell apart."""
 
+LEGEND_COLUMNS = 6
+
+FAINTEST, STRONGEST = 0.12, 0.45
+"""Opacity of the lines of single seeds: the more there are, the fainter each."""
+
+SEEDS_AT_FULL_STRENGTH = 9
+
 MARGIN = 1.0
 """Percentage points around the curves."""
 
@@ -37,12 +44,19 @@ def draw_comparison(path: Path, comparison: Comparison, ledger: Ledger) -> None:
     grid: Any = figure.subplots(len(arenas), len(PANELS), squeeze=False)
     for arena, axes in zip(arenas, grid, strict=True):
         _draw_arena(axes, arena, comparison, ledger)
+    shown = {
+        label: handle for axis in grid.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    if shown:
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=9)
     with writing(path):
         figure.savefig(path, dpi=120)
 
 
 def _draw_arena(axes: Sequence[Any], arena: Arena, comparison: Comparison, ledger: Ledger) -> None:
     space = arena.setting.space
+    lines_in_all = len(comparison.searches) * len(comparison.seeds)
+    alpha = max(STRONGEST * min(SEEDS_AT_FULL_STRENGTH / lines_in_all, 1.0), FAINTEST)
     for name, colour in zip(comparison.searches, _cycle(len(comparison.searches)), strict=True):
         entries = [entry for entry in ledger.select(arena.is_mine) if entry["cell"].get("method") == name]
         lines = (
@@ -51,7 +65,7 @@ def _draw_arena(axes: Sequence[Any], arena: Arena, comparison: Comparison, ledge
             [_relative(entry["entropy"]) for entry in entries],
         )
         for axis, curves, first in zip(axes, lines, (0, 1, 1), strict=True):
-            _draw_curves(axis, curves, first, name, colour)
+            _draw_curves(axis, curves, first, name, colour, alpha)
     ranking = arena.judge.ranking(references(arena, ledger))
     if ranking is not None:
         lower, median, _ = ranking.quartiles
@@ -68,16 +82,14 @@ def _draw_arena(axes: Sequence[Any], arena: Arena, comparison: Comparison, ledge
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"{space.name} on {arena.setting.data.name}")
-    for axis in axes:
-        if axis.get_legend_handles_labels()[0]:  # without a table the first panel is empty
-            axis.legend(fontsize=8, loc="best")
-            break
 
 
-def _draw_curves(axis: Any, curves: Sequence[Sequence[float]], first: int, name: str, colour: str) -> None:
+def _draw_curves(
+    axis: Any, curves: Sequence[Sequence[float]], first: int, name: str, colour: str, alpha: float
+) -> None:
     curves = [curve for curve in curves if curve]
     for curve in curves:
-        axis.plot(range(first, first + len(curve)), curve, color=colour, lw=0.8, alpha=0.45)
+        axis.plot(range(first, first + len(curve)), curve, color=colour, lw=0.8, alpha=alpha)
     if curves:
         common = min(map(len, curves))
         mean = np.mean([curve[:common] for curve in curves], axis=0)
