@@ -16,7 +16,7 @@ from oche.campaign.task import Cell, Workplace
 from oche.errors import InputError
 from oche.interrupt import Interrupted
 
-LONG = 60.0
+LONG = 300.0
 """Seconds that no test waits for."""
 
 EPOCHS = 6
