@@ -79,8 +79,8 @@ class AdversarialPerturbation:
     """SDARTS-ADV: projected gradient ascent of the training loss in a box around the mixture.
 
     The gradient is taken through the division by the sum; the box, and [0, 1] with it, holds before that. The rows
-    themselves stay in [0, 1] all along, as in the public code: outside and at its ends a clamp passes no gradient, and
-    a weight that starts there could never come back. The clean mixture stays where the ascent did not raise the loss,
+    themselves stay in [0, 1] all along: outside and at its ends a clamp passes no gradient, and a weight that starts
+    there could never come back. The clean mixture stays where the ascent did not raise the loss,
     so that the perturbation never lowers it.
 
     Attributes:
