@@ -12,7 +12,8 @@ Sides, each of which adds to the one before it (`--ladder` measures all):
 - `reference`: channels last, and each half-step computes only the gradients it applies;
 - `depthwise`: the reference engine with quick gradients of depthwise convolutions (pure PyTorch);
 - `pure`: the fast engine without compiled kernels: shared and folded, gradients written by hand;
-- `fast`: the fast engine as it is.
+- `fast`: the fast engine as it is;
+- `batched`: what the fast engine is on other devices than a CPU, here forced on it: few operators, for their count.
 
 Memory is the growth of the peak resident size (`ru_maxrss`) over the state after the imports, for the model and two
 steps, each case in a process of its own (on CUDA: the peak of allocated memory). Those processes run first, while this
@@ -45,7 +46,7 @@ if TYPE_CHECKING:  # the process that measures time imports torch only after mem
 Step = Callable[[], float]
 CLASSES = 10
 
-LADDER = ("public", "reference", "depthwise", "pure", "fast")
+LADDER = ("public", "reference", "depthwise", "pure", "batched", "fast")
 USUAL = ("public", "reference", "fast")
 
 IDLE = frozenset(
@@ -102,7 +103,7 @@ def oche_step(side: str, args: argparse.Namespace) -> Step:
     space = oche.space(args.space).replace(supernet_stack=oche.Stack(cells=args.cells, channels=args.channels))
     supernet = space.supernet(oche.ImageTask(channels=3, height=args.size, width=args.size, classes=CLASSES))
     supernet.to(args.device)
-    set_engine(supernet, FAST if side in ("pure", "fast") else REFERENCE)
+    set_engine(supernet, FAST if side in ("pure", "batched", "fast") else REFERENCE)
     for module in supernet.modules():
         if isinstance(module, quick.Depthwise):
             module.quick = side == "depthwise"
@@ -113,7 +114,12 @@ def oche_step(side: str, args: argparse.Namespace) -> Step:
     def run() -> float:
         if side == "fast":
             return float(step((train_x, train_y), (valid_x, valid_y), seed=0, now=now)[0].detach())
-        with mock.patch.object(planning, "library_for", _none), mock.patch.object(quick, "library_for", _none):
+        one_by_one = () if side == "batched" else planning.ONE_BY_ONE
+        with (
+            mock.patch.object(planning, "library_for", _none),
+            mock.patch.object(quick, "library_for", _none),
+            mock.patch.object(planning, "ONE_BY_ONE", one_by_one),
+        ):
             return float(step((train_x, train_y), (valid_x, valid_y), seed=0, now=now)[0].detach())
 
     return run
