@@ -12,7 +12,7 @@ has zeros where a candidate does not stand on an edge. Running statistics of the
 
 It is exact because blocks of channels see each other nowhere: not in depthwise and grouped convolutions, not in BN.
 Everything is an operator that autograd knows, so gradients of any order are PyTorch's own. What it saves are launches
-(docs/engine.md counts them), not arithmetic; memory is that of the reference engine.
+(docs/engine.md counts them), neither arithmetic nor memory.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class State:
         if times == 1:
             return self.positive
         if times not in self._copies:
-            self._copies[times] = self.positive.repeat(1, times, 1, 1)
+            self._copies[times] = self.positive.unsqueeze(1).expand(-1, times, -1, -1, -1).flatten(1, 2)
         return self._copies[times]
 
 
@@ -120,29 +120,39 @@ class Rounds(Block):
         self._forms = sorted(forms.items(), key=lambda item: -len(item[0]))  # those that go on come first
         self._norms = []
         for r in range(len(self._forms[0][0])):
-            going = [member for geometries, members in self._forms if len(geometries) > r for member in members]
+            going = [member for _, members in self._going(r) for member in members]
             self._norms += separable.norms_of(going, r + 1)[r:]
 
     def run(self, state: State, normalize: Normalizer) -> Iterator[tuple[Columns, Tensor]]:
         """See `Block`. The candidates that end with a round are one block."""
-        forms = [(g, members, [member.weights() for member in members]) for g, members in self._forms]
         inputs = [state.copies(len(members)) for _, members in self._forms]
+        kernels = iter(_all_together(self._weights()))
         channels = state.x.shape[1]
         for r, norms in enumerate(self._norms):
-            h = [
-                depthwise(u, _together([w[2 * r] for w in weights]), geometries[r])
-                for u, (geometries, _, weights) in zip(inputs, forms, strict=True)
-            ]
-            pointwise = [w[2 * r + 1] for _, _, weights in forms for w in weights]
-            y = F.conv2d(joined(h), _together(pointwise), groups=len(pointwise))
-            z = normalize(y, norms, [1] * len(pointwise))
-            ended = [[member] for geometries, members, _ in forms if len(geometries) == r + 1 for member in members]
-            forms = [form for form in forms if len(form[0]) > r + 1]
-            sizes = [channels * len(members) for _, members, _ in forms]
-            *going, last = torch.split(z, [*sizes, channels * len(ended)], 1) if forms else [z]
+            forms = self._going(r)
+            h = [depthwise(u, next(kernels), geometries[r]) for u, (geometries, _) in zip(inputs, forms, strict=True)]
+            count = sum(len(members) for _, members in forms)
+            z = normalize(F.conv2d(joined(h), next(kernels), groups=count), norms, [1] * count)
+            ended = [[member] for geometries, members in forms if len(geometries) == r + 1 for member in members]
+            sizes = [channels * len(members) for _, members in self._going(r + 1)]
+            *going, last = torch.split(z, [*sizes, channels * len(ended)], 1) if sizes else [z]
             inputs = [torch.relu(u) for u in going]
             if ended:
                 yield ended, last
+
+    def _going(self, r: int) -> list[tuple[tuple[Geometry, ...], Sequence[Member]]]:
+        """The forms that have a round `r`."""
+        return [(geometries, members) for geometries, members in self._forms if len(geometries) > r]
+
+    def _weights(self) -> list[list[Tensor]]:
+        """Those of each convolution in the order of their use: in each round the depthwise ones, then the pointwise."""
+        weights = {member: member.weights() for _, members in self._forms for member in members}
+        kernels = []
+        for r in range(len(self._norms)):
+            forms = self._going(r)
+            kernels += [[weights[member][2 * r] for member in members] for _, members in forms]
+            kernels.append([weights[member][2 * r + 1] for _, members in forms for member in members])
+        return kernels
 
 
 class Convolutions(Block):
@@ -181,7 +191,7 @@ class Reductions(Block):
         """See `Block`. The halves are sorted by member before they are normalized."""
         u, count = state.positive, len(self._members)
         height, width = u.shape[2:]
-        even, odd = (_together(list(side)) for side in zip(*(m.weights() for m in self._members), strict=True))
+        even, odd = _all_together(list(zip(*(member.weights() for member in self._members), strict=True)))
         shifted = F.pad(u, (-1, width % 2, -1, height % 2))
         halves = [F.conv2d(u, even, stride=2), F.conv2d(shifted, odd, stride=2)]
         y = torch.cat([half.view(len(u), count, -1, *half.shape[2:]) for half in halves], 2).flatten(1, 2)
@@ -325,3 +335,11 @@ def _together(weights: Sequence[Tensor]) -> Tensor:
     """The members' weights one after the other, with the strides of NCHW, which decide how a GPU lays out images."""
     w = weights[0] if len(weights) == 1 else torch.cat(list(weights))
     return w.flatten(1).view(w.shape)
+
+
+def _all_together(sets: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """The same for the weights of several convolutions, depthwise or pointwise, in one call."""
+    flat = torch.cat([w.flatten() for weights in sets for w in weights])
+    sizes = [sum(w.numel() for w in weights) for weights in sets]
+    parts = zip(torch.split(flat, sizes), sets, strict=True)
+    return [part.view(-1, *weights[0].shape[1:]) for part, weights in parts]

@@ -2,6 +2,8 @@
 
 `plan` asks of each candidate, form by form, whether it has that form. What a later candidate needs is one more form and
 part here; until then it is called as the module it is, and mixes with what is known.
+
+By the type of the device the known candidates become a `Fan` of parts, with gradients written by hand, or `Batched`.
 """
 
 from __future__ import annotations
@@ -53,13 +55,12 @@ FORMS: tuple[Recognizer, ...] = (rounds_of, form_of, geometry_of, _identity, _st
 since it only fills gaps."""
 
 APART: tuple[Builder, ...] = (Separable, Convolution)
-"""Parts of which each edge gets one of its own on a CPU: side by side is fewer calls, which counts on a GPU, but
-PyTorch's code for CPUs is quickest on 16 to 64 dense channels."""
-
+"""Parts of a `Fan` of which each edge gets one of its own on a CPU: side by side is fewer calls, which counts on a GPU,
+but PyTorch's code for CPUs is quickest on 16 to 64 dense channels."""
 
 ONE_BY_ONE = ("cpu",)
-"""Types of device on which parts have passes written by hand, candidate by candidate in the end. Everywhere else the
-launches of kernels decide, so there a fan is `Batched`."""
+"""Types of device on which a state's candidates are a `Fan`. Everywhere else launches of kernels decide, so there they
+are `Batched` if they fit together."""
 
 Evaluated = Fan | Batched
 """A state's known candidates, evaluated in one way or the other."""

@@ -111,6 +111,16 @@ def test_outputs_gradients_and_running_statistics_are_the_same(
     assert training != all(torch.equal(b, before[name]) for name, b in fast.named_buffers())
 
 
+@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+def test_what_finishes_a_node_is_applied_before_later_edges_read_it(name: str) -> None:
+    net = supernet(name)
+    for graph in (module for module in net.modules() if isinstance(module, Graph)):
+        graph.norms = nn.ModuleList(nn.Tanh() for _ in graph.nodes)
+    x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    reference, fast = both(net)
+    assert_same(everything(reference, x), everything(fast, x))
+
+
 @pytest.mark.parametrize("channels", [5, 8, 12, 16])
 def test_every_width_is_the_same(channels: int) -> None:
     x = torch.randn(3, 3, 9, 9, dtype=torch.float64)
@@ -331,6 +341,15 @@ def test_modules_may_be_in_different_modes_on_the_edges_of_one_state() -> None:
         net(torch.randn(4, 3, 8, 8, dtype=torch.float64), mixture_of(net))
     first = next(m for m in net.modules() if isinstance(m, MixedEdge))
     first.eval()
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    reference, fast = both(net)
+    assert_same(everything(reference, x), everything(fast, x))
+
+
+def test_settings_of_normalization_may_differ_on_the_edges_of_one_state() -> None:
+    net = supernet("darts", cells=1)
+    for i, norm in enumerate(m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.momentum, norm.eps = 0.1 + 0.01 * (i % 3), 1e-5 * (1 + i % 2)
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     reference, fast = both(net)
     assert_same(everything(reference, x), everything(fast, x))
