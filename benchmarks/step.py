@@ -12,12 +12,16 @@ Sides, each of which adds to the one before it (`--ladder` measures all):
 - `reference`: channels last, and each half-step computes only the gradients it applies;
 - `depthwise`: the reference engine with quick gradients of depthwise convolutions (pure PyTorch);
 - `pure`: the fast engine without compiled kernels: shared and folded, gradients written by hand;
-- `fast`: the fast engine as it is.
+- `fast`: the fast engine as it is;
+- `batched`: what the fast engine is on other devices than a CPU, here forced on it: few operators, for their count.
 
 Memory is the growth of the peak resident size (`ru_maxrss`) over the state after the imports, for the model and two
 steps, each case in a process of its own (on CUDA: the peak of allocated memory). Those processes run first, while this
 one is still small: on Linux a child's peak starts at the size of the process that started it. Operator calls are
-those of the profiler in one step, without those that touch no data; a call of a compiled kernel counts as one.
+those of the profiler in one step, without those that touch no data; a call of a compiled kernel counts as one. On a
+CPU they include what operators call in their turn, such as one convolution per group of a grouped one. `asked of a GPU`
+therefore counts only the outermost ones, in a step whose optimizers treat many tensors in one call, as PyTorch's do by
+default on a GPU and not on a CPU. Each launches at least one kernel there.
 
 Usage: python benchmarks/step.py [--space darts] [--channels 16] [--cells 8] [--batch 32] [--size 32] [--pairs 7]
     [--ladder] [--no-memory] [--device cuda]
@@ -40,13 +44,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the process that measures time imports torch only after memory has been measured
     from torch import Tensor
+    from torch.autograd.profiler_util import FunctionEvent
     from torch.profiler import ProfilerActivity
 
 Step = Callable[[], float]
 CLASSES = 10
 
-LADDER = ("public", "reference", "depthwise", "pure", "fast")
+LADDER = ("public", "reference", "depthwise", "pure", "batched", "fast")
 USUAL = ("public", "reference", "fast")
+ASKED = ("public", "reference", "batched")
+"""Sides that compute on a GPU as they do on a CPU."""
 
 IDLE = frozenset(
     "aten::" + name
@@ -60,6 +67,16 @@ IDLE = frozenset(
     )
 )  # fmt: skip
 """Operators that touch no data: views, allocations, and those that only call another one."""
+
+TRANSPARENT = (IDLE - {"aten::convolution"}) | frozenset(
+    "aten::" + name
+    for name in (
+        "_nnpack_available", "resolve_conj", "resolve_neg", "as_strided_", "resize_as_", "new_empty_strided",
+        "_reshape_alias", "squeeze_", "unfold", "detach_", "matmul", "linear", "cross_entropy_loss", "log_softmax",
+        "nll_loss_nd", "nll_loss", "slice_backward", "pad", "constant_pad_nd", "stack", "item", "ones", "ones_like",
+    )
+)  # fmt: skip
+"""The same, for the count of what a GPU is asked to do: there a convolution is one operator, whatever a CPU calls."""
 
 
 def batches(args: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -107,7 +124,7 @@ def oche_step(side: str, args: argparse.Namespace) -> Step:
     space = oche.space(args.space).replace(supernet_stack=oche.Stack(cells=args.cells, channels=args.channels))
     supernet = space.supernet(oche.ImageTask(channels=3, height=args.size, width=args.size, classes=CLASSES))
     supernet.to(args.device)
-    set_engine(supernet, FAST if side in ("pure", "fast") else REFERENCE)
+    set_engine(supernet, FAST if side in ("pure", "batched", "fast") else REFERENCE)
     for module in supernet.modules():
         if isinstance(module, quick.Depthwise):
             module.quick = side == "depthwise"
@@ -118,7 +135,12 @@ def oche_step(side: str, args: argparse.Namespace) -> Step:
     def run() -> float:
         if side == "fast":
             return float(step((train_x, train_y), (valid_x, valid_y), seed=0, now=now)[0].detach())
-        with mock.patch.object(planning, "library_for", _none), mock.patch.object(quick, "library_for", _none):
+        one_by_one = () if side == "batched" else planning.ONE_BY_ONE
+        with (
+            mock.patch.object(planning, "library_for", _none),
+            mock.patch.object(quick, "library_for", _none),
+            mock.patch.object(planning, "ONE_BY_ONE", one_by_one),
+        ):
             return float(step((train_x, train_y), (valid_x, valid_y), seed=0, now=now)[0].detach())
 
     return run
@@ -200,6 +222,34 @@ def count_calls(step: Step) -> tuple[int, int]:
     operators = sum(event.name.startswith("aten::") and event.name not in IDLE for event in events)
     launched = sum(event.device_type == DeviceType.CUDA for event in events)
     return operators + compiled, launched
+
+
+def count_outermost(step: Step) -> int:
+    """Operators that do work and are not called by another one, in a step with the optimizers' defaults for a GPU."""
+    from unittest import mock
+
+    from torch.optim import optimizer
+    from torch.profiler import ProfilerActivity, profile
+    from torch.utils import _foreach_utils
+
+    name = "_get_foreach_kernels_supported_devices"
+    with (
+        mock.patch.object(_foreach_utils, name, return_value=["cpu"]),
+        mock.patch.object(optimizer, name, return_value=["cpu"]),
+        profile(activities=[ProfilerActivity.CPU]) as seen,
+    ):
+        step()
+    return sum(_works(event) and not _called(event) for event in seen.events() or [])
+
+
+def _works(event: FunctionEvent) -> bool:
+    return event.name.startswith("aten::") and event.name not in TRANSPARENT
+
+
+def _called(event: FunctionEvent) -> bool:
+    """Whether an operator that counts calls this one."""
+    parent = event.cpu_parent
+    return parent is not None and (_works(parent) or _called(parent))
 
 
 def _activities() -> list[ProfilerActivity]:
@@ -299,6 +349,8 @@ def main() -> None:
         spread = f"{statistics.median(times):.3g} s ({min(times):.3g}-{max(times):.3g})"
         peak = f", {memory[side] / 2**20:.0f} MiB" if memory else ""
         calls = f", {operators} operator calls" + (f", {launched} kernels" if launched else "")
+        if side in ASKED and not launched:
+            calls += f", {count_outermost(steps[side])} asked of a GPU"
         print(f"  {side:10} {spread}{peak}{calls}, {ratio:.2f}x")
         columns.append(f"{side} {statistics.median(times):.3g} s")
     case = f"{args.space} c{args.channels}x{args.cells} bs{args.batch} {args.size}x{args.size} first-order"

@@ -37,7 +37,7 @@ def set_engine(network: nn.Module, name: str) -> None:
 
 
 SELDOM = (FactorizedReduce,)
-"""Known and called as a module all the same: few edges of few cells have it. Nobody needs to be told."""
+"""Known and on CPUs called as a module all the same: few edges of few cells have it. Nobody needs to be told."""
 
 
 def unknown_candidates(network: nn.Module) -> list[str]:

@@ -2,6 +2,8 @@
 
 `plan` asks of each candidate, form by form, whether it has that form. What a later candidate needs is one more form and
 part here; until then it is called as the module it is, and mixes with what is known.
+
+By the type of the device the known candidates become a `Fan` of parts, with gradients written by hand, or `Batched`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from oche.nn.fast.batched import (
+    Batched,
+    Block,
+    Convolutions,
+    Plain,
+    Pools,
+    Reductions,
+    Rounds,
+    norms_in,
+    reduction_of,
+    stride_of,
+)
 from oche.nn.fast.compiled.library import Library, library_for
 from oche.nn.fast.compiled.parts import CompiledConvolution, CompiledPooled, CompiledSeparable, CompiledSkip, Together
 from oche.nn.fast.convolution import Convolution, geometry_of
@@ -41,17 +55,62 @@ FORMS: tuple[Recognizer, ...] = (rounds_of, form_of, geometry_of, _identity, _st
 since it only fills gaps."""
 
 APART: tuple[Builder, ...] = (Separable, Convolution)
-"""Parts of which each edge gets one of its own on a CPU: side by side is fewer calls, which counts on a GPU, but
-PyTorch's code for CPUs is quickest on 16 to 64 dense channels."""
+"""Parts of a `Fan` of which each edge gets one of its own on a CPU: side by side is fewer calls, which counts on a GPU,
+but PyTorch's code for CPUs is quickest on 16 to 64 dense channels."""
+
+ONE_BY_ONE = ("cpu",)
+"""Types of device on which a state's candidates are a `Fan`. Everywhere else launches of kernels decide, so there they
+are `Batched` if they fit together."""
+
+Evaluated = Fan | Batched
+"""A state's known candidates, evaluated in one way or the other."""
 
 
-def recognized(module: nn.Module) -> tuple[Recognizer, Hashable] | None:
+def recognized(module: nn.Module, forms: Sequence[Recognizer] = FORMS) -> tuple[Recognizer, Hashable] | None:
     """The form of a candidate; None: the engine calls it as the module it is."""
-    forms = ((recognize, recognize(module)) for recognize in FORMS)
-    return next(((recognize, form) for recognize, form in forms if form is not None), None)
+    known = ((recognize, recognize(module)) for recognize in forms)
+    return next(((recognize, form) for recognize, form in known if form is not None), None)
 
 
-def plan(members: Sequence[Member], x: Tensor, idle: Collection[int] = ()) -> tuple[Fan | None, list[Member]]:
+def plan(members: Sequence[Member], x: Tensor, idle: Collection[int] = ()) -> tuple[Evaluated | None, list[Member]]:
+    """How all members whose form is known are evaluated (None: there are none), and the other members.
+
+    Args:
+        members: the candidates on all edges that leave one state.
+        x: such a state.
+        idle: places of members that are left out, except for one (the cheapest) on an edge of idle members.
+    """
+    batched = None if x.device.type in ONE_BY_ONE else _batched(members, idle)
+    return batched or _fan(members, x, idle)
+
+
+def _batched(members: Sequence[Member], idle: Collection[int]) -> tuple[Batched, list[Member]] | None:
+    """The members side by side; None: there is nothing to compute, or their strides or settings differ."""
+    forms = {member: recognized(member.module, (*FORMS, reduction_of)) for member in members}
+    known = {member: form for member, form in forms.items() if form is not None and stride_of(form[1]) is not None}
+    strides = {stride_of(form) for _, form in known.values()}
+    settings = {(norm.eps, norm.momentum) for norm in norms_in(list(known))}
+    if len(strides) != 1 or len(settings) > 1:
+        return None
+    active = {member: form for member, form in known.items() if member.place not in idle}
+    groups: dict[Recognizer, dict[Any, list[Member]]] = {recognize: {} for recognize in (*FORMS, reduction_of)}
+    for member, (recognize, form) in active.items():
+        groups[recognize].setdefault(form, []).append(member)
+    pools = groups[form_of]
+    plain = groups[_identity] | {form: group for form, group in pools.items() if not form.normalized}
+    by_kind: dict[Callable[[Any], Block], Any] = {
+        Rounds: groups[rounds_of],
+        Convolutions: groups[geometry_of],
+        Reductions: [member for group in groups[reduction_of].values() for member in group],
+        Pools: {form: group for form, group in pools.items() if form.normalized},
+        Plain: plain,
+    }
+    blocks = [build(candidates) for build, candidates in by_kind.items() if candidates]
+    edges = sorted({member.edge for member in known})
+    return (Batched(list(active), edges, blocks), [m for m in members if m not in known]) if blocks else None
+
+
+def _fan(members: Sequence[Member], x: Tensor, idle: Collection[int]) -> tuple[Fan | None, list[Member]]:
     """The fan of all members whose form is known (None: there are none), and the other members.
 
     Args:

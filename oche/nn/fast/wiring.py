@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from oche.nn.cell import Edges, Finish, MixedEdge, Mixture, one_by_one
 from oche.nn.choice import Choice
-from oche.nn.fast.fan import Fan
 from oche.nn.fast.part import Member
-from oche.nn.fast.planning import plan
+from oche.nn.fast.planning import Evaluated, plan
 
 
 class FromState:
@@ -41,8 +40,8 @@ class FromState:
                 self._keys.append(edge.key)
                 candidates = edge.choice.candidates.values()
                 self._members += [Member(node, i, c) for i, c in enumerate(candidates, start=len(self._members))]
-        self._plans: dict[tuple[str, torch.dtype], tuple[Fan | None, list[Member]]] = {}
-        self._last: tuple[object, tuple[Fan | None, list[Member]]] = (None, (None, []))
+        self._plans: dict[tuple[str, torch.dtype], tuple[Evaluated | None, list[Member]]] = {}
+        self._last: tuple[object, tuple[Evaluated | None, list[Member]]] = (None, (None, []))
 
     def __call__(self, x: Tensor, mixture: Mixture) -> list[tuple[int, Tensor]]:
         """What the edges add, with the node each term belongs to."""
@@ -59,7 +58,7 @@ class FromState:
             terms += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
         return terms
 
-    def _plan(self, x: Tensor, idle: frozenset[int] = frozenset()) -> tuple[Fan | None, list[Member]]:
+    def _plan(self, x: Tensor, idle: frozenset[int] = frozenset()) -> tuple[Evaluated | None, list[Member]]:
         setting = (x.device.type, x.dtype)
         if not idle:
             if setting not in self._plans:

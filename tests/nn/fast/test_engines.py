@@ -17,9 +17,10 @@ from oche.moment import Moment
 from oche.nn.cell import Graph, MixedEdge
 from oche.nn.choice import Choice
 from oche.nn.engine import FAST, REFERENCE, set_engine, unknown_candidates
+from oche.nn.fast.batched import Batched
 from oche.nn.fast.fan import Fan
 from oche.nn.network import Stack
-from oche.nn.operations import OPERATIONS, SUPERNET, Noise, NormForm, operation
+from oche.nn.operations import OPERATIONS, SUPERNET, FactorizedReduce, Noise, NormForm, operation
 from oche.nn.supernet import Supernet, initialize_logits, logits, one_hot, weights
 from oche.randomness import generator
 from oche.spaces.registry import space
@@ -108,6 +109,16 @@ def test_outputs_gradients_and_running_statistics_are_the_same(
     before = {name: b.clone() for name, b in fast.named_buffers()}
     assert_same(everything(reference, x), everything(fast, x))
     assert training != all(torch.equal(b, before[name]) for name, b in fast.named_buffers())
+
+
+@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+def test_what_finishes_a_node_is_applied_before_later_edges_read_it(name: str) -> None:
+    net = supernet(name)
+    for graph in (module for module in net.modules() if isinstance(module, Graph)):
+        graph.norms = nn.ModuleList(nn.Tanh() for _ in graph.nodes)
+    x = torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    reference, fast = both(net)
+    assert_same(everything(reference, x), everything(fast, x))
 
 
 @pytest.mark.parametrize("channels", [5, 8, 12, 16])
@@ -225,13 +236,19 @@ def test_an_evaluation_computes_no_candidate_without_weight(
     name: str, training: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[int] = []
-    run = Fan.run
 
-    def counting(self: Fan, *arguments: Any) -> Any:
-        computed.extend(member.place for member in self.members if member.names)
-        return run(self, *arguments)
+    def count(kind: type[Fan | Batched]) -> None:
+        call = kind.__call__
 
-    monkeypatch.setattr(Fan, "run", counting)
+        def counting(self: Fan | Batched, *arguments: Any) -> Any:
+            convolutions = [m for m in self.members if m.names and not isinstance(m.module, FactorizedReduce)]
+            computed.extend(member.place for member in convolutions)
+            return call(self, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(kind, "__call__", counting)
+
+    count(Fan)
+    count(Batched)
     net = supernet(name).train(training)
     reference, fast = both(net)
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
@@ -324,6 +341,15 @@ def test_modules_may_be_in_different_modes_on_the_edges_of_one_state() -> None:
         net(torch.randn(4, 3, 8, 8, dtype=torch.float64), mixture_of(net))
     first = next(m for m in net.modules() if isinstance(m, MixedEdge))
     first.eval()
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    reference, fast = both(net)
+    assert_same(everything(reference, x), everything(fast, x))
+
+
+def test_settings_of_normalization_may_differ_on_the_edges_of_one_state() -> None:
+    net = supernet("darts", cells=1)
+    for i, norm in enumerate(m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.momentum, norm.eps = 0.1 + 0.01 * (i % 3), 1e-5 * (1 + i % 2)
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     reference, fast = both(net)
     assert_same(everything(reference, x), everything(fast, x))
