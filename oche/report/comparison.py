@@ -135,11 +135,15 @@ def _cost_cells(row: Row) -> list[str]:
     return [
         row.method,
         duration_text(row.seconds),
-        NONE if row.ratio is None else f"1/{row.ratio:.3g} of the paper's",
+        NONE if row.ratio is None else f"1/{_ratio(row.ratio)} of the paper's",
         NONE if row.logit_rate is None else f"{row.logit_rate:.2g}",
         ", ".join(map(DECIMALS, row.travel)) or NONE,
         ", ".join(map(DECIMALS, row.entropy)) or NONE,
     ]
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _mean(sample: Sample) -> str:
