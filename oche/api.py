@@ -142,10 +142,8 @@ def search(
         _either(train, valid)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
         held_out = named_protocol(sizes.protocol).validation if validation is None else validation
-        source, task = (
-            search_feed(dataset, images, seed, device, held_out, fit=batch is None, split=split),
-            dataset.task,
-        )
+        source = search_feed(dataset, images, seed, device, held_out, fit=batch is None, split=split)
+        task = dataset.task
     elif train is not None and valid is not None:
         if train is valid:
             raise InputError(

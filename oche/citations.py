@@ -13,11 +13,11 @@ BIBTEX: dict[str, str] = {
   booktitle={International Conference on Learning Representations},
   year={2019}
 }""",
-    "sp-darts": """@inproceedings{zhang2021spdarts,
+    "sp-darts": """@article{zhang2023spdarts,
   title={Robustifying {DARTS} by Eliminating Information Bypass Leakage via Explicit Sparse Regularization},
   author={Zhang, Jiuling and Ding, Zhiming},
-  booktitle={IEEE International Conference on Data Mining},
-  year={2021}
+  journal={arXiv preprint arXiv:2306.06858},
+  year={2023}
 }""",
     "drnas": """@inproceedings{chen2021drnas,
   title={{DrNAS}: Dirichlet Neural Architecture Search},
@@ -52,11 +52,14 @@ BIBTEX: dict[str, str] = {
   booktitle={International Conference on Machine Learning},
   year={2020}
 }""",
-    "idarts": """@article{wang2021idarts,
+    "idarts": """@article{wang2023idarts,
   title={{iDARTS}: Improving {DARTS} by Node Normalization and Decorrelation Discretization},
   author={Wang, Huiqun and Yang, Ruijie and Huang, Di and Wang, Yunhong},
   journal={IEEE Transactions on Neural Networks and Learning Systems},
-  year={2021}
+  volume={34},
+  number={4},
+  pages={1945--1957},
+  year={2023}
 }""",
     "rdarts": """@inproceedings{zela2020understanding,
   title={Understanding and Robustifying Differentiable Architecture Search},

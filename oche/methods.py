@@ -145,7 +145,7 @@ def _sp_darts(t_sparse: float, p_up: float = 1.0) -> BatchMixed:
 SP_DARTS = Method(
     name="sp-darts",
     summary="Sparse and smooth mixtures by turns, at the cost of first-order DARTS: use it where collapse is a risk.",
-    reference="Zhang, Ding: Robustifying DARTS by Eliminating Information Bypass Leakage. ICDM 2021.",
+    reference="Zhang, Ding: Robustifying DARTS by Eliminating Information Bypass Leakage. arXiv 2306.06858, 2023.",
     relaxation=_sp_darts(1e-3),
     weight_optimizer=SGD(lr=Constant(0.05)),
     logit_optimizer=Adam(weight_decay=0.0),
@@ -200,7 +200,7 @@ IDARTS = replace(
     DARTS,
     name="idarts",
     summary="Normalizes nodes in the search and selects operations by what they add to others; costs one more pass.",
-    reference="Wang et al.: iDARTS: Improving DARTS by Node Normalization and Decorrelation Discretization. 2021.",
+    reference="Wang et al.: Improving DARTS by Node Normalization and Decorrelation Discretization. TNNLS 2023.",
     structure=NodeNorm(),
     stages=(FreezeLogits(first=Share(15 / 50)),),
     selection=Decorrelation(),

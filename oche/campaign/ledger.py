@@ -72,7 +72,7 @@ class Ledger:
                 ) from None
             values.append(value)
         if not values or not isinstance(values[0], dict) or values[0].get("kind") != kind:
-            raise InputError(f"{str(path)!r} holds something else than a {kind}; give another --out FILE")
+            raise InputError(f"{str(path)!r} holds something else than a {kind}; give another results file")
         if values[0].get("format") != FORMAT:
             raise InputError(
                 f"{str(path)!r} has format {values[0].get('format')!r}, but this oche reads format {FORMAT}; "

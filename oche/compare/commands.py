@@ -43,7 +43,10 @@ def compare(path: Path, options: CompareCommand, report: ReportOptions, output: 
     baseline = options.baseline or default_baseline(comparison)
     if baseline not in comparison.methods:
         raise InputError(f"--baseline {baseline} is not compared; give one of {', '.join(comparison.methods)}")
-    ledger = Ledger.take(path, KIND, {}, retry_failed=options.retry_failed)
+    if before is None:
+        ledger = Ledger.begin(path, KIND, {"config": config})
+    else:
+        ledger = Ledger.take(path, KIND, {}, retry_failed=options.retry_failed)
     with ledger.lock():
         ledger.rewrite(ledger.header | {"config": config})
         _compute(comparison, ledger, options, quiet=output.quiet or output.json)

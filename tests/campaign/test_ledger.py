@@ -173,7 +173,7 @@ def header(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (with_line(1, header(kind="comparison")), ["something else than a table", "--out FILE"]),
+        (with_line(1, header(kind="comparison")), ["something else than a table", "another results file"]),
         (with_line(1, header(format=FORMAT + 1)), [f"format {FORMAT + 1}", f"format {FORMAT}", "oche that wrote it"]),
         (with_line(1, "[]"), ["something else than a table"]),
         (with_line(3, '{"cell": {'), ["line 3", "no result"]),

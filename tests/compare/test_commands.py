@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from oche.architecture import Architecture
-from oche.bench.encoding import from_index
 from oche.bench.truth import Truth
 from oche.campaign.ledger import Ledger
 from oche.cli import main
@@ -118,8 +117,7 @@ def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(
     assert compare(path, *words, "--search.logit-lr", "1e38", "--quiet") == 0  # the logits overflow
     cells = entries(path)
     failed = {name: entry for (name, *_), entry in cells.items() if entry["status"] == "failed"}
-    if not failed:
-        pytest.skip("the logits did not overflow here")
+    assert failed
     assert "logits" in str(failed) or "loss" in str(failed) or "weights" in str(failed)
     assert compare(path) == 0
     assert "failed: " in capsys.readouterr().out
@@ -264,4 +262,3 @@ def test_a_users_table_scores_too(lines: list[str], tmp_path: Path, compare: Com
     assert entry["test_accuracy"] == Truth.read(path).accuracy(architecture, "cifar10")
     assert Ledger.read(results, KIND).header["config"]["table"] == "mine.csv"
     assert compare(results, "--quiet") == 2, "the table has to be given again"
-    assert from_index(0).space == "nasbench201"
