@@ -329,7 +329,7 @@ def _supernet(
     if isinstance(space, nn.Module):
         if structure.needs_cells:
             raise InputError(
-                "this method adds normalization to the nodes of cells, but a module of your own has none; "
+                "this method changes the edges or nodes of cells, but a module of your own has none; "
                 'choose another one, such as method="sp-darts"'
             )
         own = ModuleSpace(space)

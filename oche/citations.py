@@ -25,6 +25,12 @@ BIBTEX: dict[str, str] = {
   booktitle={International Conference on Learning Representations},
   year={2021}
 }""",
+    "pc-darts": """@inproceedings{xu2020pcdarts,
+  title={{PC-DARTS}: Partial Channel Connections for Memory-Efficient Architecture Search},
+  author={Xu, Yuhui and Xie, Lingxi and Zhang, Xiaopeng and Chen, Xin and Qi, Guo-Jun and Tian, Qi and Xiong, Hongkai},
+  booktitle={International Conference on Learning Representations},
+  year={2020}
+}""",
     "wang-2021": """@mastersthesis{wang2021towards,
   title={Towards efficient, effective, and robust Neural Architecture Search methods},
   author={Wang, Ruochen},

@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias, cast
 import torch
 from torch import Tensor, nn
 
+from oche.nn.bypass import Bypass
 from oche.nn.choice import Choice, total
 from oche.nn.mixture import Live, Mixture, live_in
 from oche.nn.operations import FactorizedReduce, NormForm, relu_conv_norm
@@ -28,16 +29,31 @@ CELL_INPUTS = 2
 
 
 class MixedEdge(nn.Module):
-    """An edge on which candidates compete."""
+    """An edge on which candidates compete.
 
-    def __init__(self, choice: Choice, key: str) -> None:
+    Args:
+        choice: the candidates.
+        key: of the logits.
+        bypass: which channels go around the candidates; None: none.
+    """
+
+    def __init__(self, choice: Choice, key: str, bypass: Bypass | None = None) -> None:
         super().__init__()
         self.choice = choice
         self.key = key
+        self.bypass = bypass
 
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
         """The outputs of the candidates that run, weighted by this edge's row of the mixture."""
-        return self.choice.mix(mixture[self.key], x, places=live_in(mixture).get(self.key))
+        places = live_in(mixture).get(self.key)
+        return self.through(x, lambda inside: self.choice.mix(mixture[self.key], inside, places=places))
+
+    def through(self, x: Tensor, mixed: Callable[[Tensor], Tensor]) -> Tensor:
+        """The output of the edge, given what the candidates make of the channels that they see."""
+        if self.bypass is None:
+            return mixed(x)
+        inside, around = self.bypass.split(x)
+        return self.bypass.join(mixed(inside), around)
 
 
 def runs(edge: nn.Module, live: Live) -> bool:

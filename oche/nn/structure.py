@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 from typing import ClassVar, Protocol
 
 from torch import nn
 
+from oche.errors import InputError
+from oche.nn.bypass import Bypass
+
 SKIP = "skip_connect"
+
+ALL_CHANNELS = (1,)
+"""Every channel goes through the candidates, throughout a search."""
 
 
 class Structure(Protocol):
@@ -16,6 +23,11 @@ class Structure(Protocol):
     @property
     def needs_cells(self) -> bool:
         """Whether it is about cells, which a user's module does not have."""
+        ...
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """One channel in so many goes through the candidates of an edge: at first, and after each widening."""
         ...
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
@@ -32,6 +44,7 @@ class Plain:
     """Nothing: the supernet of DARTS."""
 
     needs_cells: ClassVar[bool] = False
+    shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
         """None."""
@@ -53,6 +66,7 @@ class NodeNorm:
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
 
     needs_cells: ClassVar[bool] = True
+    shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
         """One for each node."""
@@ -70,6 +84,7 @@ class SkipNorm:
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
 
     needs_cells: ClassVar[bool] = True
+    shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
         """None."""
@@ -82,4 +97,80 @@ class SkipNorm:
         return nn.Sequential(operation, nn.BatchNorm2d(channels, affine=False))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PartialChannels:
+    """Only the first channels of a state go through the candidates of an edge (PC-DARTS, Sec. 3.2; `oche.nn.bypass`).
+
+    The candidates of a supernet with `C` channels have `C / k` channels. Discrete networks use all of theirs.
+
+    Attributes:
+        shares: `k`, at first and after each widening of the search; they decrease, and 1 is every channel.
+
+    Raises:
+        InputError: there is none, they do not decrease, or the first one leaves nothing out.
+    """
+
+    CITES: ClassVar[tuple[str, ...]] = ("pc-darts",)
+
+    needs_cells: ClassVar[bool] = True
+
+    shares: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        falling = all(a > b for a, b in zip(self.shares, self.shares[1:], strict=False))
+        if not self.shares or not falling or self.shares[0] < 2 or self.shares[-1] < 1:
+            raise InputError(
+                "of partial channels one in so many takes part, 2 or more at first and fewer after each widening, such "
+                f"as shares=(6, 4), but got shares={self.shares}"
+            )
+
+    def norms(self, nodes: int, channels: int) -> list[nn.Module]:
+        """None."""
+        return []
+
+    def candidate(self, name: str, channels: int, operation: nn.Module) -> nn.Module:
+        """As it is."""
+        return operation
+
+
 PLAIN = Plain()
+
+
+def multiple_of(structure: Structure) -> int:
+    """What the channels of a supernet are a multiple of."""
+    return lcm(*structure.shares)
+
+
+def check_channels(structure: Structure, channels: int) -> None:
+    """Refuse a supernet of which not every share is a whole number of channels.
+
+    Args:
+        structure: what is added to the supernet.
+        channels: of the states of a cell.
+
+    Raises:
+        InputError: one of them is not.
+    """
+    for share in structure.shares:
+        if channels % share:
+            least = multiple_of(structure)
+            raise InputError(
+                f"this method sends 1 channel in {share} through the candidates, but the cells of this supernet have "
+                f"{channels}, which is no multiple of {share}; give --space.channels {least * -(-channels // least)} "
+                f"or another multiple of {least}"
+            )
+
+
+def bypass_of(structure: Structure, channels: int, stride: int) -> Bypass | None:
+    """What goes around the candidates of an edge at first; None: nothing.
+
+    Args:
+        structure: what is added to the supernet.
+        channels: of the state that the edge reads.
+        stride: of the candidates.
+
+    Raises:
+        InputError: the channels cannot be divided so.
+    """
+    check_channels(structure, channels)
+    return None if structure.shares[0] == 1 else Bypass(share=structure.shares[0], stride=stride)

@@ -197,14 +197,20 @@ class _Recorder:
                 if not runs(edge, live):
                     continue
                 assert isinstance(edge, MixedEdge)
-                row, candidates = mixture[edge.key], tuple(edge.choice.candidates.items())
-                for place in live.get(edge.key, range(len(candidates))):
-                    name, candidate = candidates[place]
-                    output = candidate(states[int(source)])
-                    terms.append(row[place] * output)
-                    if name != NONE:
-                        members.append((edge.key, name))
-                        outputs.append(output.flatten())
+
+                def mixed(inside: Tensor, edge: MixedEdge = edge) -> Tensor:
+                    row, candidates = mixture[edge.key], tuple(edge.choice.candidates.items())
+                    own = []
+                    for place in live.get(edge.key, range(len(candidates))):
+                        name, candidate = candidates[place]
+                        output = candidate(inside)
+                        own.append(row[place] * output)
+                        if name != NONE:
+                            members.append((edge.key, name))
+                            outputs.append(output.flatten())
+                    return total(own)
+
+                terms.append(edge.through(states[int(source)], mixed))
             states.append(finish(number, total(terms)))
         stacked = torch.stack(outputs).double()
         self.members, self.gram = tuple(members), self.gram + (stacked @ stacked.T).cpu()

@@ -19,7 +19,7 @@ from oche.nn.cell import CELL_INPUTS, FixedEdge, MixedEdge
 from oche.nn.choice import KEY_SEPARATOR, Choice, kind_of
 from oche.nn.network import CellNetwork, Stack
 from oche.nn.operations import NETWORK, OPERATIONS, SUPERNET, NormForm, operation
-from oche.nn.structure import PLAIN, Structure
+from oche.nn.structure import PLAIN, Structure, bypass_of
 from oche.nn.supernet import Supernet
 from oche.spaces.space import Space
 from oche.task import ImageTask
@@ -102,11 +102,12 @@ class CellSpace(Space):
 
         def edges(index: int, kind: str, channels: int) -> list[dict[int, nn.Module]]:
             def mixed(key: str, stride: int) -> nn.Module:
-                candidates = {}
+                candidates, bypass = {}, bypass_of(structure, channels, stride)
+                inside = channels // structure.shares[0]
                 for name in map(str, self.domain.edges[key].candidates):
-                    bare = operation(name, channels, stride, SUPERNET)
-                    candidates[name] = structure.candidate(name, channels, bare)
-                return MixedEdge(Choice(candidates, key), key)
+                    bare = operation(name, inside, stride, SUPERNET)
+                    candidates[name] = structure.candidate(name, inside, bare)
+                return MixedEdge(Choice(candidates, key), key, bypass)
 
             return [
                 {i: mixed(edge_key(kind, node, i), _stride(kind, i)) for i in range(node)} for node in self._node_states

@@ -59,7 +59,8 @@ class Space(ABC):
         """A supernet with every candidate on every edge, of the size `supernet_stack`, with what a structure adds.
 
         Raises:
-            InputError: the images are too small for the reductions explicitly asked for.
+            InputError: the images are too small for the reductions explicitly asked for, or the channels do not fit the
+                structure.
         """
 
     @abstractmethod

@@ -25,7 +25,7 @@ from oche.nn.choice import Choice
 from oche.nn.network import Stack
 from oche.nn.operations import NETWORK, SUPERNET, NormForm, operation
 from oche.nn.staged import StagedNetwork
-from oche.nn.structure import PLAIN, Structure
+from oche.nn.structure import PLAIN, Structure, bypass_of
 from oche.nn.supernet import Supernet
 from oche.spaces.space import Space
 from oche.task import ImageTask
@@ -72,12 +72,13 @@ class StagedSpace(Space):
         """See `Space`."""
 
         def mixed(j: int, i: int, channels: int) -> nn.Module:
-            key = _key(j, i)
+            key, bypass = _key(j, i), bypass_of(structure, channels, 1)
+            inside = channels // structure.shares[0]
             candidates = {
-                name: structure.candidate(name, channels, operation(name, channels, 1, BARE_SUPERNET))
+                name: structure.candidate(name, inside, operation(name, inside, 1, BARE_SUPERNET))
                 for name in self.candidates
             }
-            return MixedEdge(Choice(candidates, key), key)
+            return MixedEdge(Choice(candidates, key), key, bypass)
 
         return Supernet(StagedNetwork(task, self.supernet_stack, self._edges(mixed), structure))
 

@@ -9,12 +9,13 @@ mixes with what it knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from oche.nn.bypass import Bypass
 from oche.nn.cell import Edges, Finish, MixedEdge, one_by_one, runs
 from oche.nn.choice import Choice
 from oche.nn.fast.part import Member
@@ -40,9 +41,11 @@ class FromState:
 
     Args:
         edges: with the node each leads to.
+        bypass: of all of them; None: they have none.
     """
 
-    def __init__(self, edges: Sequence[tuple[int, nn.Module]]) -> None:
+    def __init__(self, edges: Sequence[tuple[int, nn.Module]], bypass: Bypass | None = None) -> None:
+        self._bypass = bypass
         self._whole = [(node, edge) for node, edge in edges if not _is_mixture(edge)]
         self._keys: list[str] = []
         self._members: list[list[Member]] = []
@@ -61,17 +64,27 @@ class FromState:
         terms = [(node, edge(x, mixture)) for node, edge in self._whole if runs(edge, live)]
         running = tuple(live.get(key) for key in self._keys)
         if any(places != () for places in running):
-            fan, rest = self._plan(x, running)
-            mixing = torch.cat([mixture[key] for key in self._keys]).to(x.dtype)
-            if fan is not None and not fan.uniform:
-                fan, rest = None, self._running(running)
-            elif fan is not None and fan.at_rest and not torch.is_grad_enabled() and x.device.type == "cpu":
-                idle = frozenset(place for place, a in enumerate(mixing.tolist()) if a == 0)
-                fan, rest = self._plan(x, running, idle)
-            if fan is not None:
-                terms += zip(fan.edges, fan(x, mixing), strict=True)
-            terms += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
+            if self._bypass is None:
+                terms += self._mixed(x, mixture, running)
+            else:
+                inside, around = self._bypass.split(x)  # once for all edges
+                sums = _added(self._mixed(inside, mixture, running))
+                terms += [(node, self._bypass.join(mixed, around)) for node, mixed in sums.items()]
         return terms
+
+    def _mixed(
+        self, x: Tensor, mixture: Mixture, running: tuple[tuple[int, ...] | None, ...]
+    ) -> list[tuple[int, Tensor]]:
+        """What the candidates add, with the node each term belongs to."""
+        fan, rest = self._plan(x, running)
+        mixing = torch.cat([mixture[key] for key in self._keys]).to(x.dtype)
+        if fan is not None and not fan.uniform:
+            fan, rest = None, self._running(running)
+        elif fan is not None and fan.at_rest and not torch.is_grad_enabled() and x.device.type == "cpu":
+            idle = frozenset(place for place, a in enumerate(mixing.tolist()) if a == 0)
+            fan, rest = self._plan(x, running, idle)
+        terms = [] if fan is None else list(zip(fan.edges, fan(x, mixing), strict=True))
+        return terms + [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
 
     def _running(self, running: Sequence[tuple[int, ...] | None]) -> list[Member]:
         """The candidates that run, of those places on each edge (None: all)."""
@@ -97,7 +110,7 @@ class ByState:
     """A `Wiring` that evaluates a cell state by state. The plan is made at the first call in each setting."""
 
     def __init__(self) -> None:
-        self._leaving: list[FromState] | None = None
+        self._leaving: list[list[FromState]] | None = None
 
     def __reduce__(self) -> tuple[type[ByState], tuple[()]]:
         """Copies begin without a plan, which refers to the modules of this cell."""
@@ -114,17 +127,35 @@ class ByState:
         for place, leaving in enumerate(self._leaving):
             if place >= len(inputs):
                 states.append(finish(place - len(inputs), sums.pop(place)))
-            for node, term in leaving(states[place], mixture):
-                sums[node] = sums[node] + term if node in sums else term
+            for edges in leaving:
+                _added(edges(states[place], mixture), sums)
         return [*states, finish(len(nodes) - 1, sums.pop(len(states)))]
 
 
-def _by_state(nodes: Edges, inputs: int) -> list[FromState]:
+def _added(terms: Iterable[tuple[int, Tensor]], sums: dict[int, Tensor] | None = None) -> dict[int, Tensor]:
+    """The sum of the terms of each node, on top of some that are there already and are changed."""
+    sums = {} if sums is None else sums
+    for node, term in terms:
+        sums[node] = sums[node] + term if node in sums else term
+    return sums
+
+
+def _by_state(nodes: Edges, inputs: int) -> list[list[FromState]]:
+    """Per state, the edges that leave it, those with one bypass together."""
     leaving: list[list[tuple[int, nn.Module]]] = [[] for _ in range(inputs + len(nodes) - 1)]
     for node, edges in enumerate(nodes, start=inputs):
         for source, edge in edges.items():
             leaving[int(source)].append((node, edge))
-    return list(map(FromState, leaving))
+    return [[FromState(group, bypass) for bypass, group in _by_bypass(edges).items()] for edges in leaving]
+
+
+def _by_bypass(edges: Iterable[tuple[int, nn.Module]]) -> dict[Bypass | None, list[tuple[int, nn.Module]]]:
+    groups: dict[Bypass | None, list[tuple[int, nn.Module]]] = {}
+    for node, edge in edges:
+        # An edge that is called as the module it is takes its own channels.
+        bypass = edge.bypass if isinstance(edge, MixedEdge) and _is_mixture(edge) else None
+        groups.setdefault(bypass, []).append((node, edge))
+    return groups
 
 
 def _is_mixture(edge: nn.Module) -> bool:
