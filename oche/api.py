@@ -29,7 +29,6 @@ from oche.metrics import ACCURACY, Loss, Metric
 from oche.nn.choice import decisions
 from oche.nn.engine import FAST, set_engine, unknown_candidates
 from oche.nn.network import ImageNetwork, Stack
-from oche.nn.structure import Structure
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
 from oche.presets import at_preset, default_preset
@@ -157,7 +156,7 @@ def search(
     measured = _metrics(metrics, loss)
     loss = F.cross_entropy if loss is None else _loss(loss)
     with frozen(derive(seed, "supernet"), device):
-        searched, supernet = _supernet(space, sizes.supernet, task, chosen.structure)
+        searched, supernet = _supernet(space, sizes.supernet, task, chosen)
     supernet = supernet.to(device)
     set_engine(supernet, engine)
     if engine == FAST and (unknown := unknown_candidates(supernet)):
@@ -324,10 +323,10 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
 
 
 def _supernet(
-    space: str | Space | nn.Module, stack: Stack | None, task: ImageTask | None, structure: Structure
+    space: str | Space | nn.Module, stack: Stack | None, task: ImageTask | None, method: Method
 ) -> tuple[Space | ModuleSpace, Supernet]:
     if isinstance(space, nn.Module):
-        if structure.needs_cells:
+        if method.structure.needs_cells:
             raise InputError(
                 "this method changes the edges or nodes of cells, but a module of your own has none; "
                 'choose another one, such as method="sp-darts"'
@@ -335,13 +334,13 @@ def _supernet(
         own = ModuleSpace(space)
         return own, own.supernet()
     if isinstance(space, str):
-        space = at_preset(named_space(space), stack)
+        space = at_preset(named_space(space), stack, method)
     if task is None:
         raise InputError(
             "a cell space needs to know the images it is for; give data=..., "
             "or task=oche.ImageTask(channels=3, height=32, width=32, classes=10) beside your loaders"
         )
-    return space, space.supernet(task, structure)
+    return space, space.supernet(task, method.structure)
 
 
 def _keeper(checkpoints: Keeper | str | Path | None, job: str) -> Keeper:

@@ -31,6 +31,12 @@ BIBTEX: dict[str, str] = {
   booktitle={International Conference on Learning Representations},
   year={2020}
 }""",
+    "net2net": """@inproceedings{chen2016net2net,
+  title={{Net2Net}: Accelerating Learning via Knowledge Transfer},
+  author={Chen, Tianqi and Goodfellow, Ian and Shlens, Jonathon},
+  booktitle={International Conference on Learning Representations},
+  year={2016}
+}""",
     "wang-2021": """@mastersthesis{wang2021towards,
   title={Towards efficient, effective, and robust Neural Architecture Search methods},
   author={Wang, Ruochen},

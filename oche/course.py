@@ -17,6 +17,7 @@ from oche.methods import Method
 from oche.metrics import Loss, Meter, Metric
 from oche.mixture.base import Relaxation
 from oche.nn.supernet import Supernet, initialize_logits
+from oche.nn.widening import widen
 from oche.optim import OptimizerSettings
 from oche.randomness import generator
 from oche.remaining import Remaining
@@ -46,6 +47,7 @@ class Course:
         meter: sums over the steps of this epoch.
         records: one per epoch done; the last one has the selection that stands.
         good: the supernet after the last epoch done.
+        widened: how often the candidates were widened.
         tuning: whether the selection has begun to decide.
         stopped: why the search ends before its last epoch.
         over: whether no step is left to take.
@@ -73,6 +75,7 @@ class Course:
         self.meter = Meter(metrics)
         self.records: list[dict[str, Any]] = []
         self.good = _snapshot(supernet)
+        self.widened = 0
         self.tuning = False
         self.stopped: str | None = None
         self.over = False
@@ -116,6 +119,14 @@ class Course:
         """See `stages.base.Course`."""
         self.step.remaining = remaining
 
+    def widen(self) -> None:
+        """See `stages.base.Course`."""
+        self.widened += 1
+        share = self._method.structure.shares[self.widened]
+        draws = generator(self._seed, "widening", self.widened)
+        self.step.replace_weights(widen(self._supernet, share, draws))
+        self.good = _snapshot(self._supernet)
+
     def restart(self) -> None:
         """See `stages.base.Course`."""
         assert self._first is not None
@@ -147,6 +158,7 @@ class Course:
             "meter": self.meter.state(),
             "records": self.records,
             "good": self.good if self.done else None,
+            "widened": self.widened,
             "tuning": self.tuning,
             "stopped": self.stopped,
             "over": self.over,
@@ -154,6 +166,8 @@ class Course:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Resumable`."""
+        while self.widened < state["widened"]:  # the tensors of the state fit a supernet of this width
+            self.widen()
         self._supernet.load_state_dict(state["supernet"])
         self.good = state["good"] or _snapshot(self._supernet)
         if state["tuning"]:

@@ -12,7 +12,8 @@ from oche.mixture.batch_mixed import BatchMixed
 from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
 from oche.mixture.softmax import Softmax
-from oche.nn.structure import NodeNorm, Plain, Structure
+from oche.nn.network import Stack
+from oche.nn.structure import NodeNorm, PartialChannels, Plain, Structure
 from oche.objective.amended import Amended
 from oche.objective.base import Objective
 from oche.objective.first_order import FirstOrder
@@ -25,6 +26,7 @@ from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
 from oche.stages.base import Stage
 from oche.stages.freeze_logits import FreezeLogits
+from oche.stages.progressive import Progressive
 
 CIFAR_HALF = 25_000
 """Images in the training half of a search on CIFAR-10."""
@@ -59,6 +61,7 @@ class Method:
         summary: when to use it, in one sentence.
         reference: the paper.
         structure: what is added to the supernet.
+        supernet: depth and width of the supernet in the paper's search; None: the space's own.
         relaxation: logits to mixing weights.
         perturbation: of the mixing weights in the weight step.
         objective: which gradient moves the logits.
@@ -82,6 +85,7 @@ class Method:
     summary: str
     reference: str
     structure: Structure = Plain()
+    supernet: Stack | None = None
     relaxation: Relaxation = Softmax()
     perturbation: Perturbation = Unperturbed()
     objective: Objective = FirstOrder()
@@ -109,6 +113,18 @@ class Method:
             raise InputError(
                 f"method {self.name!r}: a Dirichlet mixture has exactly one regularizer, a term or the logits' weight "
                 f"decay, but got {len(of_dirichlet)} terms and decay {'on' if decay else 'off'}"
+            )
+        widenings = sum(isinstance(stage, Progressive) for stage in self.stages)
+        if widenings != len(self.structure.shares) - 1:
+            raise InputError(
+                f"method {self.name!r}: each Progressive stage widens to the next share of channels, so there is one "
+                f"share more than such stages, but got shares {self.structure.shares} and {widenings} stages; give "
+                "structure=PartialChannels(shares=(6, 4)) with one stage"
+            )
+        if widenings and any(stage.restarts for stage in self.stages):
+            raise InputError(
+                f"method {self.name!r}: a stage begins the search anew with its first weights, which do not fit once "
+                "Progressive has widened the supernet; leave one of the two out"
             )
 
     @property
@@ -171,6 +187,34 @@ DRNAS = Method(
     logit_optimizer=Adam(lr=Constant(6e-4), weight_decay=0.0),
 )
 
+
+def _progressive(keep: int, frozen: float) -> tuple[Stage, ...]:
+    return (Progressive(first=Share(1 / 2), keep=keep, frozen=Share(frozen)),)
+
+
+# The two searches of the paper: 25 + 25 epochs at the size of the discrete network on CIFAR-10, and 50 + 50 epochs on
+# NAS-Bench-201; 10 epochs of each half are frozen. (The public code searches NAS-Bench-201 with the rates of DARTS.)
+DRNAS_PROGRESSIVE = replace(
+    DRNAS,
+    name="drnas-progressive",
+    summary="DrNAS at the size of the final network: few channels first, few candidates later. Slow, light on memory.",
+    reference="Chen et al.: DrNAS: Dirichlet Neural Architecture Search. ICLR 2021 (progressive learning).",
+    structure=PartialChannels(shares=(6, 4)),
+    supernet=Stack(cells=20, channels=36),
+    stages=_progressive(keep=4, frozen=10 / 25),
+    variants=(
+        Variant(
+            spaces=("nasbench201", "bench125"),
+            changes={
+                "structure": PartialChannels(shares=(4, 2)),
+                "supernet": None,
+                "stages": _progressive(keep=3, frozen=10 / 50),
+                "epochs": 100,
+            },
+        ),
+    ),
+)
+
 AMENDED = Method(
     name="amended",
     summary="Amends the second-order gradient of the logits with the Hessian; for searches of 100 epochs and more.",
@@ -207,7 +251,7 @@ IDARTS = replace(
 )
 
 METHODS: dict[str, Method] = {
-    m.name: m for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, AMENDED, SDARTS_RS, SDARTS_ADV, IDARTS)
+    m.name: m for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, DRNAS_PROGRESSIVE, AMENDED, SDARTS_RS, SDARTS_ADV, IDARTS)
 }
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from oche.nn.widening import Replaced
 from oche.schedule import Constant, Cosine, Schedule
 
 
@@ -90,6 +91,24 @@ class AdamW:
     def at_rate(self, lr: Schedule) -> OptimizerSettings:
         """The same with another rate."""
         return replace(self, lr=lr)
+
+
+def follow(optimizer: torch.optim.Optimizer, replaced: Iterable[Replaced]) -> None:
+    """Go on with other parameters in the place of some, and with what is known of those.
+
+    Everything that has the shape of a parameter goes the way of its values. That is exact for momentum, which is linear
+    in the weights' steps, and a guess for second moments.
+    """
+    by_old = {item.old: item for item in replaced}
+    for group in optimizer.param_groups:
+        group["params"] = [by_old[w].new if w in by_old else w for w in group["params"]]
+    for old, item in by_old.items():
+        known = optimizer.state.pop(old, None)
+        if known is not None:
+            optimizer.state[item.new] = {
+                name: item.change(value) if isinstance(value, Tensor) and value.shape == old.shape else value
+                for name, value in known.items()
+            }
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from oche.errors import named
+from oche.methods import Method
 from oche.nn.network import Stack
+from oche.nn.structure import multiple_of
 from oche.spaces.space import Space
 
 
@@ -47,10 +49,21 @@ def default_preset(device: torch.device) -> str:
     return "tiny" if device.type == "cpu" else "small"
 
 
-def at_preset(space: Space, stack: Stack | None) -> Space:
-    """The space with a preset's size of its supernet, which makes it smaller and never larger."""
+def at_preset(space: Space, stack: Stack | None, method: Method | None = None) -> Space:
+    """The space with a preset's size of its supernet, which makes it smaller and never larger.
+
+    Args:
+        space: of its own size.
+        stack: the preset's size; None: the paper's.
+        method: its paper may search at another size than the space's own, and its structure may need a multiple of some
+            number of channels, to which a preset's are raised.
+    """
     own = space.supernet_stack
-    if stack is None:
-        return space
-    cells, channels = min(own.cells, stack.cells), min(own.channels, stack.channels)
-    return space.replace(supernet_stack=replace(own, cells=cells, channels=channels))
+    cells, channels, multiple = own.cells, own.channels, 1
+    if method is not None:
+        multiple = multiple_of(method.structure)
+        if method.supernet is not None:
+            cells, channels = method.supernet.cells, method.supernet.channels
+    if stack is not None:
+        cells, channels = min(cells, stack.cells), min(channels, stack.channels)
+    return space.replace(supernet_stack=replace(own, cells=cells, channels=multiple * -(-channels // multiple)))

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -20,9 +20,10 @@ from oche.metrics import Loss
 from oche.moment import Moment
 from oche.nn.mixture import Mixture, each, live_in
 from oche.nn.supernet import Supernet, logits, weights
+from oche.nn.widening import Replaced
 from oche.objective.base import Point
 from oche.objective.problem import SupernetProblem
-from oche.optim import OptimizerSettings, set_rate
+from oche.optim import OptimizerSettings, follow, set_rate
 from oche.randomness import derive, frozen
 from oche.remaining import Remaining
 
@@ -61,6 +62,11 @@ class SearchStep:
     def begin_logits(self) -> None:
         """A new optimizer of the logits."""
         self._logit_optimizer = self._method.logit_optimizer.build(logits(self._supernet).values())
+
+    def replace_weights(self, replaced: Iterable[Replaced]) -> None:
+        """Some weights of the supernet are others now; their optimizer goes on with what it knows of the old ones."""
+        follow(self._weight_optimizer, replaced)
+        self._weights = weights(self._supernet)
 
     def state(self) -> dict[str, Any]:
         """Of both optimizers."""

@@ -1,6 +1,7 @@
 """What every method must do in every kind of space: a new method inherits all of it."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from oche.methods import METHODS
 from oche.nn.choice import Decision
 from oche.nn.network import Stack
 from oche.nn.supernet import logits
+from oche.presets import at_preset
+from oche.spaces.space import Space
 
 EPOCHS = 2
 BATCH = 16
@@ -47,11 +50,16 @@ class Mine(nn.Module):
         return self.head(self.drop(self.norm(mixed).mean(dim=(2, 3))))
 
 
-SPACES = {
-    "darts": lambda: oche.space("darts", nodes=1).replace(supernet_stack=Stack(cells=2, channels=4)),
-    "nasbench201": lambda: oche.space("nasbench201").replace(supernet_stack=Stack(cells=1, channels=4)),
-    "module": Mine,
+SPACES: dict[str, Callable[[str], Any]] = {
+    "darts": lambda name: small(oche.space("darts", nodes=1), Stack(cells=2, channels=4), name),
+    "nasbench201": lambda name: small(oche.space("nasbench201"), Stack(cells=1, channels=4), name),
+    "module": lambda name: Mine(),
 }
+
+
+def small(space: Space, stack: Stack, name: str) -> Space:
+    """The space with a supernet of this size, or with the few more channels that the method asks for."""
+    return at_preset(space, stack, METHODS[name].fitted(space.name))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +99,7 @@ def test_a_method_searches_goes_on_and_builds(tmp_path: Path, images: Dataset, m
     def search(seed: int = 3, checkpoints: Any = None) -> oche.SearchResult:
         torch.manual_seed(0)  # the weights of the user's module are the user's own
         return oche.search(
-            SPACES[space](),
+            SPACES[space](method),
             data=images,
             method=method,
             epochs=EPOCHS,

@@ -17,6 +17,7 @@ from oche.config.options import CompareCommand, NamedData, SpaceOptions
 from oche.config.resolve import resolve_space
 from oche.errors import InputError
 from oche.methods import method
+from oche.nn.structure import check_channels
 from oche.presets import preset
 from oche.training.protocol import protocol
 
@@ -133,6 +134,9 @@ class Comparison:
                 shape = {key: config[f"space.{key}"] for key in ("cells", "channels", "reductions")}
                 space = resolve_space(SpaceOptions(name=name, **shape), sizes)
                 known = judge(space, config["truth"] or images.name, images.fingerprint, options.table)
+                for searched in searches:
+                    fitted = searched.fitted(space.name, config["truth"] or images.name)
+                    check_channels(fitted.structure, space.supernet_stack.channels)
                 rules = protocol(sizes.protocol)
                 if not space.has_auxiliary:
                     rules = replace(rules, auxiliary=0.0)

@@ -17,8 +17,9 @@ from oche.config.options import (
     option_values,
     with_values,
 )
-from oche.methods import method
+from oche.methods import Method, method
 from oche.nn.network import Stack
+from oche.nn.structure import check_channels
 from oche.optim import SGD, AdamW, OptimizerSettings
 from oche.presets import Preset, at_preset, default_preset, preset
 from oche.schedule import Cosine
@@ -76,7 +77,7 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
         "threads": (torch.get_num_threads(), "the machine"),
     }
     if isinstance(options, SearchCommand):
-        known |= _filled_space(options.space, sizes, name) | _filled_search(options, sizes, name)
+        known |= _filled_space(options, sizes, name) | _filled_search(options, sizes, name)
     if isinstance(options, RunCommand | TrainCommand):
         known |= _filled_training(options.train, sizes, name)
     if isinstance(options, RunCommand) and not space(options.space.name).has_auxiliary:
@@ -88,15 +89,32 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
     return with_values(options, {key: value for key, (value, _) in filled.items()}), origins | later
 
 
-def resolve_space(options: SpaceOptions, sizes: Preset) -> Space:
+def resolve_space(options: SpaceOptions, sizes: Preset, method: Method | None = None) -> Space:
     """The named space with the size of its supernet.
+
+    Args:
+        options: the name, and what was said about the size.
+        sizes: what fits the machine.
+        method: for which the size is; None: for any.
 
     Raises:
         InputError: an unknown name, or a size that cannot be.
     """
     named = space(options.name, nodes=options.nodes)
-    fitted = at_preset(named, sizes.supernet)
-    return fitted.replace(supernet_stack=_resize(fitted.supernet_stack, options))
+    fitted = at_preset(named, sizes.supernet, method)
+    stack = _resize(fitted.supernet_stack, options)
+    if method is not None:
+        check_channels(method.structure, stack.channels)
+    return fitted.replace(supernet_stack=stack)
+
+
+def resolve_method(options: SearchCommand) -> Method:
+    """The named method with its paper's numbers for the space and the data.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    return method(options.method).fitted(options.space.name, options.data.name)
 
 
 def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
@@ -121,10 +139,13 @@ def _resize(stack: Stack, options: SpaceOptions | TrainOptions) -> Stack:
     return replace(stack, **{name: value for name, value in given.items() if value is not None})
 
 
-def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Filled:
-    chosen = resolve_space(options, sizes)
+def _filled_space(command: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
+    options, searched = command.space, resolve_method(command)
+    chosen = resolve_space(options, sizes, searched)
     own, named = f"space {options.name}", space(options.name)
-    source = own if at_preset(named, sizes.supernet) == named else f"preset {preset_name}"
+    fitted, source = at_preset(named, sizes.supernet, searched), f"preset {preset_name}"
+    if fitted == at_preset(named, None, searched):
+        source = own if fitted == named else f"method {searched.name}"
     filled: Filled = {
         "space.cells": (chosen.supernet_stack.cells, source),
         "space.channels": (chosen.supernet_stack.channels, source),
@@ -136,7 +157,7 @@ def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Fil
 
 
 def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
-    chosen = method(options.method).fitted(options.space.name, options.data.name)
+    chosen = resolve_method(options)
     if sizes.epochs is not None:
         return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
     return {"search.epochs": (chosen.epochs, f"method {chosen.name}")}

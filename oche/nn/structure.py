@@ -10,6 +10,7 @@ from torch import nn
 
 from oche.errors import InputError
 from oche.nn.bypass import Bypass
+from oche.nn.widening import check_widening
 
 SKIP = "skip_connect"
 
@@ -129,7 +130,13 @@ class PartialChannels:
         return []
 
     def candidate(self, name: str, channels: int, operation: nn.Module) -> nn.Module:
-        """As it is."""
+        """As it is.
+
+        Raises:
+            InputError: it is to be widened and cannot be.
+        """
+        if len(self.shares) > 1:
+            check_widening(name, operation)
         return operation
 
 

@@ -21,7 +21,7 @@ import torch
 from oche import api
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config.resolve import resolve_protocol, resolve_space
+from oche.config.resolve import resolve_method, resolve_protocol, resolve_space
 from oche.errors import InputError, named, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
@@ -60,7 +60,7 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
         Interrupted: it was stopped, and can go on.
     """
     session = Session("run", options, output)
-    space = resolve_space(session.options.space, session.sizes)
+    space = resolve_space(session.options.space, session.sizes, resolve_method(session.options))
     rules = resolve_protocol(session.options.train, session.sizes)
     _pin_search_batch(session, space, rules.validation)
     _pin_training_batch(session, rules)
@@ -78,7 +78,7 @@ def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> N
         Interrupted: it was stopped, and can go on.
     """
     session = Session("search", options, output)
-    space = resolve_space(session.options.space, session.sizes)
+    space = resolve_space(session.options.space, session.sizes, resolve_method(session.options))
     _pin_search_batch(session, space, protocol(session.sizes.protocol).validation)
     files = {"space.json": space.to_json()}
     _work(session, _search_alone, lambda: session.create(session.options.method, {"space": space}, files))

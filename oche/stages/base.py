@@ -44,6 +44,10 @@ class Course(Protocol):
         """From here on only this remains."""
         ...
 
+    def widen(self) -> None:
+        """The candidates see more channels from here on: as many as the structure of the method says comes next."""
+        ...
+
     def restart(self) -> None:
         """Weights and logits as at the beginning, with new optimizers."""
         ...

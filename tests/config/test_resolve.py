@@ -18,9 +18,9 @@ from oche.config.options import (
     TrainOptions,
     option_values,
 )
-from oche.config.resolve import LATER, resolve, resolve_protocol, resolve_space
+from oche.config.resolve import LATER, resolve, resolve_method, resolve_protocol, resolve_space
 from oche.errors import InputError
-from oche.methods import METHODS, method
+from oche.methods import METHODS
 from oche.presets import PRESETS, default_preset, preset
 from oche.spaces.registry import SPACES, space
 from oche.training.protocol import PROTOCOLS
@@ -52,7 +52,7 @@ SPACE = st.builds(
     name=st.sampled_from(["darts", "rdarts-s2"]),
     nodes=maybe(st.integers(1, 5)),
     cells=maybe(st.integers(1, 9)),
-    channels=maybe(st.integers(1, 99)),
+    channels=maybe(st.integers(1, 9).map(lambda n: 12 * n)),  # some methods refuse others
 )
 RUNS = st.builds(RunCommand, **COMMON, space=SPACE, method=st.sampled_from(sorted(METHODS)))
 TRAININGS = st.builds(TrainCommand, **COMMON, architecture=st.just("darts-v2"))
@@ -63,8 +63,8 @@ def parts(options: CommonOptions, device: torch.device = CPU) -> list[object]:
     sizes = preset(options.preset or default_preset(device))
     built: list[object] = [sizes]
     if isinstance(options, SearchCommand):
-        epochs = options.search.epochs or sizes.epochs or method(options.method).epochs
-        built += [resolve_space(options.space, sizes), epochs]
+        epochs = options.search.epochs or sizes.epochs or resolve_method(options).epochs
+        built += [resolve_space(options.space, sizes, resolve_method(options)), epochs]
     if isinstance(options, RunCommand | TrainCommand):
         rules = resolve_protocol(options.train, sizes)
         if isinstance(options, RunCommand) and options.train.auxiliary is None:
@@ -122,6 +122,19 @@ def test_origins_name_who_decided():
     assert "preset" not in paper
 
 
+def test_a_method_may_search_at_a_size_of_its_own():
+    def of(preset: str, space: str) -> tuple[int | None, int | None, str]:
+        options = SearchCommand(preset=preset, method="drnas-progressive", space=SpaceOptions(name=space))
+        resolved, origins = resolve(options, CPU)
+        assert origins["space.cells"] == origins["space.channels"]
+        return resolved.space.cells, resolved.space.channels, origins["space.cells"]
+
+    assert of("paper", "darts") == of("small", "darts") == (20, 36, "method drnas-progressive")
+    assert of("tiny", "darts") == (3, 12, "preset tiny")  # 8 channels, raised to a multiple of 6 and 4
+    assert of("paper", "nasbench201") == (15, 16, "space nasbench201")
+    assert of("tiny", "nasbench201") == (3, 8, "preset tiny")
+
+
 def test_the_device_decides_the_preset():
     meta = torch.device("meta")
     resolved, _ = resolve(SearchCommand(), meta)
@@ -136,6 +149,7 @@ def test_the_device_decides_the_preset():
         (RunCommand(space=SpaceOptions(name="drats")), "unknown space 'drats'"),
         (RunCommand(train=TrainOptions(name="tinny")), "unknown training protocol 'tinny'"),
         (RunCommand(space=SpaceOptions(name="rdarts-s1", nodes=3)), "leave out nodes"),
+        (RunCommand(method="drnas-progressive", space=SpaceOptions(channels=8)), "--space.channels 12"),
         (TrainCommand(architecture="a", train=TrainOptions(drop_path=2)), "drop_path=2"),
     ],
 )
