@@ -13,6 +13,7 @@ PAPERS = {
     "darts-2nd": "darts",
     "sp-darts": "sp-darts",
     "drnas": "drnas",
+    "drnas-progressive": "drnas",
     "amended": "amended",
     "sdarts-rs": "sdarts",
     "sdarts-adv": "sdarts",
@@ -52,6 +53,8 @@ def test_a_paper_that_was_not_used_is_not_cited() -> None:
     assert list(bibliography(DARTS)) == ["darts"]
     assert list(bibliography(METHODS["amended"])) == ["darts", "amended"]
     assert list(bibliography(METHODS["sp-darts"])) == ["sp-darts", "darts"]
+    assert "pc-darts" not in bibliography(METHODS["drnas"])
+    assert {"pc-darts", "net2net"} <= bibliography(METHODS["drnas-progressive"]).keys()
 
 
 def test_parts_within_parts_and_several_parts_are_met_in_order() -> None:

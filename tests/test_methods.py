@@ -16,6 +16,8 @@ from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
 from oche.mixture.softmax import Softmax
 from oche.nn.choice import Choice
+from oche.nn.network import Stack
+from oche.nn.structure import PartialChannels
 from oche.nn.supernet import weights
 from oche.objective.amended import Amended, FiniteDifferences
 from oche.objective.asymptotic import Asymptotic
@@ -26,6 +28,7 @@ from oche.optim import Adam, OptimizerSettings
 from oche.schedule import Constant, Epochs
 from oche.spaces.module_space import ModuleSpace
 from oche.stages.base import EpochPlan
+from oche.stages.progressive import Progressive
 
 
 def test_darts_has_the_published_numbers() -> None:
@@ -109,6 +112,29 @@ def test_drnas_has_the_published_numbers() -> None:
         freeze.plan(EpochPlan(relaxation=Softmax()), epoch, drnas.epochs).move_logits for epoch in range(drnas.epochs)
     ]
     assert (moves.count(False), moves[:10]) == (10, [False] * 10)
+
+
+@pytest.mark.parametrize(
+    ("space", "shares", "keep", "epochs", "still", "supernet"),
+    [
+        ("darts-without-none", (6, 4), 4, 50, [*range(10), *range(25, 35)], Stack(cells=20, channels=36)),
+        ("darts", (6, 4), 4, 50, [*range(10), *range(25, 35)], Stack(cells=20, channels=36)),
+        ("nasbench201", (4, 2), 3, 100, [*range(10), *range(50, 60)], None),
+        ("bench125", (4, 2), 3, 100, [*range(10), *range(50, 60)], None),
+    ],
+)
+def test_progressive_drnas_has_the_published_numbers(
+    space: str, shares: tuple[int, ...], keep: int, epochs: int, still: list[int], supernet: Stack | None
+) -> None:
+    found, drnas = method("drnas-progressive").fitted(space, "cifar10"), method("drnas")
+    assert (found.structure, found.epochs, found.supernet) == (PartialChannels(shares=shares), epochs, supernet)
+    (stage,) = found.stages
+    assert isinstance(stage, Progressive)
+    assert (stage.keep, stage.first.of(epochs)) == (keep, epochs // 2)
+    plan = EpochPlan(relaxation=found.relaxation)
+    assert [e for e in range(epochs) if not stage.plan(plan, e, epochs).move_logits] == still
+    for name in ("relaxation", "terms", "objective", "selection", "weight_optimizer", "logit_optimizer", "batch"):
+        assert getattr(found, name) == getattr(drnas, name)  # one cosine over both parts
 
 
 def test_amended_has_the_published_numbers() -> None:
