@@ -11,8 +11,7 @@ Rates run on over both parts, and the logits stand still at the beginning of eac
 
 What is pruned is no more: the mixture is drawn from the logits that remain. For a Dirichlet mixture that is the old one
 masked and renormalized, exactly: if `a ~ Dirichlet(beta)` and `S` is a set of candidates, then
-`(a_o / sum_{s in S} a_s)_{o in S} ~ Dirichlet((beta_o)_{o in S})`. The public code draws in the second way and masks in
-the first.
+`(a_o / sum_{s in S} a_s)_{o in S} ~ Dirichlet((beta_o)_{o in S})`.
 """
 
 from __future__ import annotations
