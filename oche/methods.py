@@ -197,7 +197,7 @@ def _progressive(keep: int, frozen: float) -> tuple[Stage, ...]:
 DRNAS_PROGRESSIVE = replace(
     DRNAS,
     name="drnas-progressive",
-    summary="DrNAS at the size of the final network: few channels first, few candidates later. Slow, light on memory.",
+    summary="DrNAS at the size of the final network: few channels take part at first, few candidates later. Slow.",
     reference="Chen et al.: DrNAS: Dirichlet Neural Architecture Search. ICLR 2021 (progressive learning).",
     structure=PartialChannels(shares=(6, 4)),
     supernet=Stack(cells=20, channels=36),
