@@ -10,6 +10,7 @@ import oche
 from oche.architecture import Architecture
 from oche.bench.encoding import OPERATIONS
 from oche.errors import InputError
+from oche.methods import METHODS
 from oche.nn.network import Stack
 from oche.nn.supernet import logits
 from oche.presets import at_preset, preset
@@ -66,6 +67,19 @@ def test_a_preset_makes_a_supernet_smaller_and_never_larger():
         own = SPACE.replace(supernet_stack=Stack(cells=cells, channels=channels, reductions=0))
         fitted = at_preset(own, Stack(cells=3, channels=8)).supernet_stack
         assert fitted == Stack(cells=min(cells, 3), channels=min(channels, 8), reductions=0)
+
+
+def test_a_method_may_have_a_size_and_a_multiple_of_its_own():
+    progressive = METHODS["drnas-progressive"]
+    own = SPACE.replace(supernet_stack=Stack(cells=2, channels=16, reductions=0))
+    for stack, expected in (
+        (None, Stack(cells=20, channels=36, reductions=0)),
+        (Stack(cells=3, channels=8), Stack(cells=3, channels=12, reductions=0)),
+        (Stack(cells=40, channels=25), Stack(cells=20, channels=36, reductions=0)),
+    ):
+        assert at_preset(own, stack, progressive).supernet_stack == expected
+    assert at_preset(own, None, progressive.fitted("bench125")) == own
+    assert at_preset(own, Stack(cells=3, channels=7), METHODS["darts"]).supernet_stack.channels == 7
 
 
 @pytest.mark.parametrize("nodes", [2, 3, 4])
