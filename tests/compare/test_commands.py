@@ -209,6 +209,7 @@ REFUSED = [
     (["--methods", "random"], "--methods darts,random"),
     (["--space", "nasbench"], "did you mean 'nasbench201'"),
     (["--baseline", "drnas"], "--baseline drnas is not compared"),
+    (["--methods", "darts,drnas-progressive"], "--space.channels 4 or another multiple"),
     (["--truth", "mnist"], "unknown data of the table nasbench201 'mnist'"),
     (["--data", "digit"], "did you mean 'digits'"),
     (["--search.epochs", "0"], "needs epochs >= 1"),
