@@ -102,8 +102,8 @@ def search(
     """Search an architecture.
 
     Args:
-        space: a space's name (the supernet then has the preset's size), a `Space` (its own size), or any module with
-            choices inside.
+        space: a space's name (the supernet then has the preset's size, or that of the method's paper if it is smaller),
+            a `Space` (its own size), or any module with choices inside.
         data: a data set's name or path, or a `Dataset`; only its training images are used.
         method: a method's name, or a `Method`.
         train: instead of `data`: batches (inputs, targets) for the weights.

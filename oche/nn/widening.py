@@ -117,6 +117,7 @@ def widen(network: nn.Module, share: int, generator: torch.Generator) -> list[Re
         The parameters that have taken the place of others.
     """
     replaced: list[Replaced] = []
+    device = next(network.parameters()).device
     for edge in network.modules():
         if isinstance(edge, MixedEdge) and edge.bypass is not None:
             candidates, bypass = list(edge.choice.candidates.values()), edge.bypass
@@ -127,7 +128,6 @@ def widen(network: nn.Module, share: int, generator: torch.Generator) -> list[Re
                 # Of a strided edge, so that factorized reductions can follow; one map serves all its candidates.
                 r = index_map(before, after, generator, halves=bypass.stride > 1)
                 for candidate in candidates:
-                    device = next((t.device for t in (*candidate.parameters(), *candidate.buffers())), r.device)
                     replaced += widen_module(candidate, r.to(device))
     for graph in network.modules():
         if isinstance(graph, Graph):

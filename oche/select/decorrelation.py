@@ -18,6 +18,9 @@ other. `literal=True` does that.
 
 All of this depends on inner products alone. Every node sum is a combination of candidate outputs, so per cell one Gram
 matrix of all candidates is added up over the images, and memory does not grow with their number.
+
+Where channels go around the candidates (`oche.nn.bypass`), a node's sum is that of the channels that go through them:
+they lie at the same places of all edges.
 """
 
 from __future__ import annotations
