@@ -36,6 +36,7 @@ from oche.errors import InputError
 from oche.evaluation import evaluating
 from oche.mixture.base import Relaxation
 from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Mixture, Wiring
+from oche.needs import CELLS, Feature
 from oche.nn.choice import total
 from oche.select.magnitude import Magnitude
 from oche.select.scene import Scene
@@ -63,6 +64,8 @@ class Decorrelation:
     literal: bool = False
 
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
+
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
 
     needs_supernet: ClassVar[bool] = True
 

@@ -1,0 +1,16 @@
+"""The stages by name."""
+
+from __future__ import annotations
+
+from oche.registry import Registry, part_of
+from oche.schedule import Share
+from oche.stages.base import Stage
+from oche.stages.freeze_logits import FreezeLogits
+
+STAGES = Registry[Stage](
+    "stage",
+    "oche.stages",
+    {"freeze-logits": FreezeLogits(first=Share(15 / 50))},
+    made=part_of(Stage),
+)
+"""The logits stand still for 15 of 50 epochs, as in PC-DARTS and iDARTS."""
