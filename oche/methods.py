@@ -266,12 +266,8 @@ def composed(base: str | Method, **parts: Any) -> Method:
         place = named("axis of a method", axis, AXES)
         texts[axis] = part if isinstance(part, str) else place.text(part)
         changes[place.field] = place.read(part) if isinstance(part, str) else part
-    # A part that was asked for stays, whatever the space and the data.
-    variants = tuple(
-        replace(v, changes={name: value for name, value in v.changes.items() if name not in changes})
-        for v in whole.variants
-    )
-    return replace(whole, name=str(Recipe.of(whole.name).replaced(texts)), variants=variants, **changes)
+    recipe = Recipe.of(whole.name).replaced(texts)
+    return _changed(whole, str(recipe), changes, f"{recipe.base} with other parts: {recipe.described}.")
 
 
 def _based_on(name: str) -> Method:
@@ -285,4 +281,13 @@ def _based_on(name: str) -> Method:
             changes = {"selection": SELECTIONS.named("perturbation")}
         except InputError as error:
             raise InputError(f"method {name!r} selects by perturbation: {error}") from None
-    return replace(whole, name=name, **changes)
+    return _changed(whole, name, changes, f"{whole.name}, and then a selection by perturbation.")
+
+
+def _changed(whole: Method, name: str, changes: Mapping[str, Any], summary: str) -> Method:
+    """With other parts, which stay whatever the space and the data."""
+    variants = tuple(
+        replace(v, changes={field: value for field, value in v.changes.items() if field not in changes})
+        for v in whole.variants
+    )
+    return replace(whole, name=name, summary=summary, variants=variants, **changes)

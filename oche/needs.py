@@ -33,7 +33,7 @@ class Feature:
 
 CELLS = Feature(
     words="cells",
-    cure='choose another part, such as --structure plain or --selection magnitude, or another method, such as "sp-darts"',
+    cure="choose another part, such as --structure plain or --selection magnitude, or a method such as sp-darts",
 )
 SHARED_LOGITS = Feature(
     words="cells of a kind that share their logits",
@@ -52,7 +52,7 @@ CONCENTRATIONS = Feature(
 )
 ONE_REGULARIZER = Feature(
     words="exactly one regularizer of its logits, a term or their weight decay",
-    cure="give --terms concentration-anchor where there is none, and --terms none where there are two",
+    cure="give --terms concentration-anchor, or --terms none where the logits' weight decay is on",
     once=True,
 )
 TWICE_DIFFERENTIABLE = Feature(
@@ -89,7 +89,7 @@ def check_parts(where: str, parts: Iterable[Needing], offered: Iterable[Feature]
         for feature in declared(of.part, "NEEDS"):
             count = there.count(feature)
             if count == 0 or (feature.once and count > 1):
-                lack = f"there are {count}" if feature.once else "no part here has that"
+                lack = f"there are {count}" if feature.once else "no part of the method has that"
                 raise InputError(f"{where}: {of} needs {feature.words}, but {lack}; {feature.cure}")
 
 

@@ -44,7 +44,9 @@ def part_named(registry: Registry[Part], text: str) -> Part:
         field, equals, word = (side.strip() for side in piece.partition("="))
         field = field.replace("-", "_")
         if not equals or not word:
-            raise InputError(f"numbers of a part are written as {name.strip()}:NAME=VALUE, but got {piece!r} in {text!r}")
+            raise InputError(
+                f"numbers of a part are written as {name.strip()}:NAME=VALUE, but got {piece!r} in {text!r}"
+            )
         if not readable:
             raise InputError(f"the {where} has no numbers to give, but got {piece.strip()!r}; leave it out")
         if field not in readable:

@@ -54,16 +54,25 @@ class Recipe:
             if axis not in AXES:
                 raise unknown("axis of a method", axis, AXES)
             if not part:
-                raise InputError(f"{axis} of {base!r} has no name behind it; give one such as {axis}=NAME, or leave it out")
+                raise InputError(
+                    f"{axis} of {base!r} has no name behind it; give one such as {axis}=NAME, or leave it out"
+                )
         axes = [axis for axis, _ in given]
         for axis in axes:
             if axes.count(axis) > 1:
-                raise InputError(f"the {axis} of {base!r} is given twice: {' and '.join(p for a, p in given if a == axis)}")
+                raise InputError(
+                    f"the {axis} of {base!r} is given twice: {' and '.join(p for a, p in given if a == axis)}"
+                )
         return cls(base, tuple(sorted(given, key=lambda item: AXES.index(item[0]))))
 
     def replaced(self, parts: Mapping[str, str]) -> Recipe:
         """The same with other parts on some axes."""
         return Recipe.of(self.base, dict(self.parts) | dict(parts))
+
+    @property
+    def described(self) -> str:
+        """The parts in words."""
+        return ", ".join(f"{axis} {part}" for axis, part in self.parts)
 
     def __str__(self) -> str:
         """The one form in which results and files keep it."""

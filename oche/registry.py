@@ -39,9 +39,7 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         group: see above.
     """
 
-    def __init__(
-        self, kind: str, group: str, own: Mapping[str, Entry], *, made: Callable[[str, Any], Entry]
-    ) -> None:
+    def __init__(self, kind: str, group: str, own: Mapping[str, Entry], *, made: Callable[[str, Any], Entry]) -> None:
         self.kind, self.group = kind, group
         self._own, self._made = dict(own), made
 
@@ -99,7 +97,7 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
 
     def _of_packages(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
-        for point in _installed(tuple(sys.path)).select(group=self.group):
+        for point in _installed(self.group, tuple(sys.path)):
             found.setdefault(point.name, []).append(point)
         return found
 
@@ -154,10 +152,10 @@ def named_value(kind: type[Entry]) -> Callable[[str, Any], Entry]:
     return made
 
 
-@lru_cache(maxsize=1)
-def _installed(path: tuple[str, ...]) -> EntryPoints:
-    """All entry points on a search path; looking through it takes some hundredths of a second."""
-    return entry_points()
+@lru_cache(maxsize=64)
+def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
+    """The entry points of a group; looking through a search path takes a hundredth of a second."""
+    return entry_points(group=group)
 
 
 def _giver(point: EntryPoint) -> str:

@@ -105,8 +105,8 @@ def _changes(run: RunRecord) -> Iterator[str]:
 def _what(run: RunRecord) -> Iterator[tuple[str, str]]:
     """The method, the space and the training, as far as the command has them."""
     parts = run.parts
-    if "method" in run.options:
-        yield "method", run.options["method"]
+    if run.method is not None:
+        yield "method", run.method
     if "space" in run.options:
         yield "space", run.options["space"]["name"] + _sizes(parts.get("space", {}))
     elif run.architecture:

@@ -35,8 +35,8 @@ from oche.domain import Domain, Node
 from oche.errors import InputError
 from oche.evaluation import evaluating
 from oche.mixture.base import Relaxation
-from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Mixture, Wiring
 from oche.needs import CELLS, Feature
+from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Mixture, Wiring
 from oche.nn.choice import total
 from oche.select.magnitude import Magnitude
 from oche.select.scene import Scene

@@ -47,6 +47,15 @@ class Space(ABC):
     def domain(self) -> Domain:
         """All architectures of this space."""
 
+    @classmethod
+    @abstractmethod
+    def from_values(cls, values: dict[str, Any]) -> Self:
+        """The space of the values that `to_json` writes.
+
+        Raises:
+            KeyError, TypeError: they are something else.
+        """
+
     @abstractmethod
     def kinds(self, stack: Stack, task: ImageTask) -> list[str]:
         """The kind of each cell of a network, in order.
