@@ -8,7 +8,7 @@ from typing import Any
 
 from oche.mixture.registry import MIXTURES, PERTURBATIONS
 from oche.nn.structures import STRUCTURES
-from oche.numbers import part_named
+from oche.numbers import part_named, spelled
 from oche.objective.registry import OBJECTIVES, TERMS
 from oche.recipe import EMPTY, listed
 from oche.registry import Registry
@@ -41,14 +41,10 @@ class Axis:
         return part_named(self.registry, text)
 
     def text(self, value: Any) -> str:
-        """The names of some parts; one that is not among the registered is called by its class."""
+        """The text that means a part, or a tuple of parts, as far as there is one (`oche.numbers.spelled`)."""
         if self.many:
-            return "+".join(self._name(part) for part in value) or EMPTY
-        return self._name(value)
-
-    def _name(self, part: Any) -> str:
-        names = (name for name, known in self.registry.working()[0].items() if known == part)
-        return next(names, type(part).__name__)
+            return "+".join(spelled(self.registry, part) for part in value) or EMPTY
+        return spelled(self.registry, value)
 
 
 AXES: dict[str, Axis] = {

@@ -13,7 +13,7 @@ Which numbers there are, and how they are read, follows from the fields of the p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from oche.errors import InputError, unknown
@@ -53,47 +53,98 @@ def part_named(registry: Registry[Part], text: str) -> Part:
             raise unknown(f"number of the {where}", field, readable)
         if field in changes:
             raise InputError(f"{field} is given twice in {text!r}; leave one out")
-        form, read = readable[field]
         try:
-            changes[field] = read(word)
+            changes[field] = readable[field].read(word)
+        except InputError:  # out of its range, and says so
+            raise
         except ValueError:
-            raise InputError(f"{field} of the {where} is {form}, but got {word!r}") from None
+            raise InputError(f"{field} of the {where} is {readable[field].words}, but got {word!r}") from None
     return replace(part, **changes)  # type: ignore[type-var]
 
 
-def readers(part: object) -> dict[str, tuple[str, Callable[[str], Any]]]:
-    """Of every field of a part that a word can give: how it is written, and what reads it (`ValueError`: it cannot)."""
+def spelled(registry: Registry[Any], part: object) -> str:
+    """The text that means a part: the reverse of `part_named`, as far as there is one.
+
+    A part that no text means, not being registered or having a value that no word can give, is called by its class.
+    """
+    known = registry.working()[0]
+    for name, entry in known.items():
+        if entry == part:
+            return name
+    for name, entry in known.items():
+        if type(entry) is type(part):
+            own = {field.name: getattr(part, field.name) for field in fields(part)}  # type: ignore[arg-type]
+            changed = {field: value for field, value in own.items() if value != getattr(entry, field)}
+            forms = readers(part)
+            words = {field: forms[field].write(value) for field, value in changed.items() if field in forms}
+            if len(words) == len(changed) and None not in words.values():
+                return f"{name}:{','.join(f'{field}={word}' for field, word in words.items())}"
+    return type(part).__name__
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a value stands in a text.
+
+    Attributes:
+        words: what a user is told of it.
+        read: a word to the value.
+        write: the value to a word; None: no word means it.
+
+    Raises:
+        ValueError: from `read`, the word means no such value.
+    """
+
+    words: str
+    read: Callable[[str], Any]
+    write: Callable[[Any], str | None] = repr
+
+
+def readers(part: object) -> dict[str, Form]:
+    """The fields of a part that a word can give, and how."""
     hints = get_type_hints(type(part))
     found = {}
     for field in fields(part):  # type: ignore[arg-type]
         kinds = [hints[field.name], *get_args(hints[field.name])]  # `float | None` has `float` among its arguments
-        known = [READERS[kind] for kind in kinds if kind in READERS]
+        known = [FORMS[kind] for kind in kinds if kind in FORMS]
         if known:
             found[field.name] = known[0]
     return found
 
 
-def _bool(word: str) -> bool:
+def _read_bool(word: str) -> bool:
     if word not in ("true", "false"):
         raise ValueError(word)
     return word == "true"
 
 
-def _length(word: str) -> Length:
+def _read_length(word: str) -> Length:
     return Epochs(int(word)) if word.isdecimal() else Share(float(word))
 
 
-def _schedule(word: str) -> Schedule:
+def _write_length(length: Length) -> str | None:
+    if isinstance(length, Epochs):
+        return str(length.count)
+    return repr(float(length.share)) if isinstance(length, Share) else None
+
+
+def _read_schedule(word: str) -> Schedule:
     start, dots, end = word.partition("..")
     return Linear(float(start), float(end)) if dots else Constant(float(start))
 
 
-READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
-    bool: ("true or false", _bool),
-    int: ("a whole number", int),
-    float: ("a number", float),
-    str: ("a word", str),
-    Length: ("a whole number of epochs, or a share of the search such as 0.3", _length),
-    Schedule: ("a number, or two as in 0.03..0.3 for a straight line over the search", _schedule),
+def _write_schedule(schedule: Schedule) -> str | None:
+    if isinstance(schedule, Linear):
+        return f"{float(schedule.start)!r}..{float(schedule.end)!r}"
+    return repr(float(schedule.value)) if isinstance(schedule, Constant) else None
+
+
+FORMS: dict[Any, Form] = {
+    bool: Form("true or false", _read_bool, lambda value: str(value).lower()),
+    int: Form("a whole number", int),
+    float: Form("a number", float),
+    str: Form("a word", str, str),
+    Length: Form("a whole number of epochs, or a share of the search such as 0.3", _read_length, _write_length),
+    Schedule: Form("a number, or two as in 0.03..0.3 for a straight line", _read_schedule, _write_schedule),
 }
-"""By type of a field: how it is written in words, and what reads it."""
+"""By the type of a field."""

@@ -9,6 +9,7 @@ from oche.objective.first_order import FirstOrder
 from oche.objective.terms import ConcentrationAnchor, ConcentrationDivergence, Term
 from oche.objective.unrolled import Unrolled
 from oche.registry import Registry, part_of
+from oche.schedule import Share
 
 OBJECTIVES = Registry[Objective](
     "objective",
@@ -18,7 +19,7 @@ OBJECTIVES = Registry[Objective](
         "unrolled": Unrolled(),
         "amended": Amended(),
         "amended-exact": Amended(products=ExactProducts()),
-        "asymptotic": Asymptotic(),
+        "asymptotic": Asymptotic(horizon=Share(25 / 90)),
     },
     made=part_of(Objective),
 )
