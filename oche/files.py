@@ -85,10 +85,9 @@ def sync(path: Path) -> None:
 
 
 def slug(text: str) -> str:
-    """A text as a name of a file, on every system: `darts/objective=amended` is `darts~objective=amended`.
+    """A text as a name of a file, on every system: `darts/mixture=softmax:x=1` is `darts~mixture=softmax@x=1`.
 
     Different texts have different names, also long ones, which are cut.
     """
-    pieces = (quote(piece, safe=",=+ ").replace("~", "%7E") for piece in text.split("/"))
-    plain = "~".join(pieces)
+    plain = quote(text, safe="/:,=+ ").replace("~", "%7E").replace("/", "~").replace(":", "@")
     return plain if len(plain) <= LONGEST_SLUG else f"{plain[:LONGEST_SLUG]}-{sha256(text.encode()).hexdigest()[:8]}"

@@ -55,7 +55,7 @@ def settled(options: CompareCommand, before: Mapping[str, Any] | None) -> dict[s
     lists = {"methods": options.methods, "seeds": options.seeds, "spaces": options.space.name}
     asked: dict[str, Any] = {name: list(value.all) for name, value in lists.items() if value is not None}
     if "methods" in asked:  # in one form, so that no search is made twice
-        asked["methods"] = [str(Recipe.of(name)) for name in asked["methods"]]
+        asked["methods"] = list(dict.fromkeys(str(Recipe.of(name)) for name in asked["methods"]))
     if options.data.name is not None:
         asked["data"] = [data_name(name) for name in options.data.name.all]
     cut = {name: getattr(options.data, name) for name in ("limit", "size", "flip", "crop_padding")}

@@ -71,7 +71,7 @@ def list_parts(axis: str | None, output: OutputOptions) -> None:
     elif output.quiet:
         _print_names(rows)
     else:
-        table = _folded("axis", "part", "numbers", "papers")
+        table = _folded("axis", "part", "numbers", "papers", whole=2)
         for row in rows:
             numbers = ",".join(f"{number}={word}" for number, word in row["numbers"].items())
             table.add_row(row["axis"], row["name"], numbers or NONE, ", ".join(row["papers"]) or NONE)
@@ -175,11 +175,11 @@ def _space(name: str) -> dict[str, Any]:
     return {"name": name, "edges": len(named.domain.edges), "candidates": candidates, "size": named.size}
 
 
-def _folded(*columns: str) -> Table:
-    """A table whose last columns are folded where they are too long for the console; the first stays whole."""
+def _folded(*columns: str, whole: int = 1) -> Table:
+    """A table whose columns are folded where they are too long for the console, but for the first ones."""
     table = new_table()
     for number, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=number == 0)
+        table.add_column(column, overflow="fold", no_wrap=number < whole)
     return table
 
 
