@@ -23,6 +23,7 @@ from oche.methods import DARTS, METHODS, Method
 from oche.metrics import ACCURACY, Meter
 from oche.mixture.softmax import Softmax
 from oche.moment import Moment
+from oche.needs import CELLS, declared
 from oche.nn.choice import Choice
 from oche.nn.network import Stack
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
@@ -143,7 +144,7 @@ NOW = Moment(epoch=3, epochs=10)
 OBJECTIVES = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 FOR_MODULES = pytest.mark.parametrize(
     "method",
-    [m for m in METHODS.values() if not m.structure.needs_cells and not m.selection.needs_supernet],
+    [m for m in METHODS.values() if CELLS not in declared(m, "NEEDS_OF_SPACE") and not m.selection.needs_supernet],
     ids=lambda m: m.name,
 )
 
