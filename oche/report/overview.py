@@ -56,7 +56,7 @@ def _print_runs(directory: Path, runs: Sequence[RunRecord], unreadable: Mapping[
         table = new_table()
         table.add_column("run", no_wrap=True)
         for name in ("command", "method", "data", "status"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         table.add_column("test", justify="right", no_wrap=True)
         if console.width >= WIDE:
             table.add_column("started", no_wrap=True)
