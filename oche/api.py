@@ -106,7 +106,7 @@ def search(
         space: a space's name (the supernet then has the preset's size), a `Space` (its own size), or any module with
             choices inside.
         data: a data set's name or path, or a `Dataset`; only its training images are used.
-        method: a method's name, or a `Method`.
+        method: a method's name, or one with other parts such as `"sp-darts/selection=decorrelation"`, or a `Method`.
         train: instead of `data`: batches (inputs, targets) for the weights.
         valid: instead of `data`: batches for the logits; share no sample with `train`.
         loss: `(output, target)` to a scalar; None: cross-entropy.
@@ -136,6 +136,8 @@ def search(
         name = data.name if isinstance(data, Dataset) else data
         chosen = chosen.fitted(space if isinstance(space, str) else space.name, name or "")
     sizes = named_preset(preset or default_preset(device))
+    searched = _searched(space, sizes.supernet)
+    chosen.check(searched)
     epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
     images = _positive("batch", batch, chosen.batch)
     dataset: Dataset | None = None
@@ -157,7 +159,7 @@ def search(
     measured = _metrics(metrics, loss)
     loss = F.cross_entropy if loss is None else _loss(loss)
     with frozen(derive(seed, "supernet"), device):
-        searched, supernet = _supernet(space, sizes.supernet, task, chosen.structure)
+        supernet = _supernet(searched, task, chosen.structure)
     supernet = supernet.to(device)
     set_engine(supernet, engine)
     if engine == FAST and (unknown := unknown_candidates(supernet)):
@@ -323,25 +325,21 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return resolved
 
 
-def _supernet(
-    space: str | Space | nn.Module, stack: Stack | None, task: ImageTask | None, structure: Structure
-) -> tuple[Space | ModuleSpace, Supernet]:
+def _searched(space: str | Space | nn.Module, stack: Stack | None) -> Space | ModuleSpace:
     if isinstance(space, nn.Module):
-        if structure.needs_cells:
-            raise InputError(
-                "this method adds normalization to the nodes of cells, but a module of your own has none; "
-                'choose another one, such as method="sp-darts"'
-            )
-        own = ModuleSpace(space)
-        return own, own.supernet()
-    if isinstance(space, str):
-        space = at_preset(named_space(space), stack)
+        return ModuleSpace(space)
+    return at_preset(named_space(space), stack) if isinstance(space, str) else space
+
+
+def _supernet(space: Space | ModuleSpace, task: ImageTask | None, structure: Structure) -> Supernet:
+    if isinstance(space, ModuleSpace):
+        return space.supernet()
     if task is None:
         raise InputError(
             "a cell space needs to know the images it is for; give data=..., "
             "or task=oche.ImageTask(channels=3, height=32, width=32, classes=10) beside your loaders"
         )
-    return space, space.supernet(task, structure)
+    return space.supernet(task, structure)
 
 
 def _keeper(checkpoints: Keeper | str | Path | None, job: str) -> Keeper:

@@ -16,6 +16,7 @@ from oche.data.options import DataOptions
 from oche.errors import InputError
 from oche.interrupt import Interrupted
 from oche.methods import METHODS
+from oche.needs import CELLS, declared
 from oche.nn.choice import Decision
 from oche.nn.network import Stack
 from oche.nn.supernet import logits
@@ -101,7 +102,7 @@ def test_a_method_searches_goes_on_and_builds(tmp_path: Path, images: Dataset, m
             checkpoints=checkpoints,
         )
 
-    if space == "module" and METHODS[method].structure.needs_cells:
+    if space == "module" and CELLS in declared(METHODS[method], "NEEDS_OF_SPACE"):
         with pytest.raises(InputError, match="module of your own"):
             search()
         return

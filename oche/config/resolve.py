@@ -17,10 +17,11 @@ from oche.config.options import (
     option_values,
     with_values,
 )
-from oche.methods import method
+from oche.methods import Method, method
 from oche.nn.network import Stack
 from oche.optim import SGD, AdamW, OptimizerSettings
 from oche.presets import Preset, at_preset, default_preset, preset
+from oche.recipe import AXES
 from oche.schedule import Cosine
 from oche.spaces.cell_space import CellSpace
 from oche.spaces.registry import space, takes_nodes
@@ -39,6 +40,7 @@ SAME_NAME = (
 """Options of the training that are called as in the protocol."""
 
 LATER = {
+    **dict.fromkeys(AXES, "the method"),
     "data.flip": "the data",
     "data.crop_padding": "the data",
     "data.stream": "the size of the data",
@@ -76,6 +78,7 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
         "threads": (torch.get_num_threads(), "the machine"),
     }
     if isinstance(options, SearchCommand):
+        resolve_method(options, resolve_space(options.space, sizes))
         known |= _filled_space(options.space, sizes, name) | _filled_search(options, sizes, name)
     if isinstance(options, RunCommand | TrainCommand):
         known |= _filled_training(options.train, sizes, name)
@@ -97,6 +100,17 @@ def resolve_space(options: SpaceOptions, sizes: Preset) -> Space:
     named = space(options.name, nodes=options.nodes)
     fitted = at_preset(named, sizes.supernet)
     return fitted.replace(supernet_stack=_resize(fitted.supernet_stack, options))
+
+
+def resolve_method(options: SearchCommand, space: Space) -> Method:
+    """The method that the options come to, with the numbers for the space and the data.
+
+    Raises:
+        InputError: a name or a number cannot be used, or a part does not find what it needs.
+    """
+    chosen = method(options.recipe).fitted(space.name, options.data.name)
+    chosen.check(space)
+    return chosen
 
 
 def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
@@ -129,14 +143,13 @@ def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Fil
         "space.cells": (chosen.supernet_stack.cells, source),
         "space.channels": (chosen.supernet_stack.channels, source),
     }
-    if takes_nodes(options.name):
-        assert isinstance(chosen, CellSpace)
+    if takes_nodes(options.name) and isinstance(chosen, CellSpace):
         filled["space.nodes"] = (chosen.nodes, own)
     return filled
 
 
 def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
-    chosen = method(options.method).fitted(options.space.name, options.data.name)
+    chosen = method(options.recipe).fitted(options.space.name, options.data.name)
     if sizes.epochs is not None:
         return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
     return {"search.epochs": (chosen.epochs, f"method {chosen.name}")}

@@ -28,6 +28,7 @@ from torch import Tensor
 from oche.errors import InputError
 from oche.mixture.softmax import Softmax
 from oche.moment import Moment
+from oche.needs import TWICE_DIFFERENTIABLE, Feature
 from oche.nn.mixture import Mixture, SparseMixture
 from oche.schedule import Epochs, Length
 
@@ -52,6 +53,7 @@ class BatchMixed:
     """
 
     CITES: ClassVar[tuple[str, ...]] = ("sp-darts",)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (TWICE_DIFFERENTIABLE,)
 
     t_sparse: float
     p_low: float = 0.0

@@ -21,6 +21,7 @@ from torch.distributions import Dirichlet as DirichletDistribution
 from torch.nn import functional as F
 
 from oche.moment import Moment
+from oche.needs import CONCENTRATIONS, ONE_REGULARIZER, Feature
 
 LEAST = 1e-6
 """Concentrations below it are raised to it: `elu(A) + 1` underflows to 0 at strongly negative logits."""
@@ -50,6 +51,8 @@ class Dirichlet:
     """`a ~ Dirichlet(elu(A) + 1)`."""
 
     CITES: ClassVar[tuple[str, ...]] = ("drnas", "wang-2021")
+    NEEDS: ClassVar[tuple[Feature, ...]] = (ONE_REGULARIZER,)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (CONCENTRATIONS,)
 
     @property
     def scale(self) -> float:

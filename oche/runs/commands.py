@@ -21,11 +21,12 @@ import torch
 from oche import api
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config.resolve import resolve_protocol, resolve_space
-from oche.errors import InputError, named, unknown
+from oche.config.resolve import resolve_method, resolve_protocol, resolve_space
+from oche.errors import InputError, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
 from oche.methods import method
+from oche.numbers import part_named
 from oche.plain import described, finite
 from oche.randomness import derive
 from oche.runs.network import save_network
@@ -66,8 +67,9 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     _pin_training_batch(session, rules)
     space.check_kinds(rules.stack, session.dataset.task)
     rules = resolve_protocol(session.options.train, session.sizes)
-    parts = {"space": space, "protocol": rules}
-    _work(session, _run, lambda: session.create(session.options.method, parts, {"space.json": space.to_json()}))
+    chosen = resolve_method(session.options, space)
+    parts = {"space": space, "protocol": rules, "method": chosen}
+    _work(session, _run, lambda: session.create(chosen.name, parts, {"space.json": space.to_json()}))
 
 
 def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -80,8 +82,9 @@ def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> N
     session = Session("search", options, output)
     space = resolve_space(session.options.space, session.sizes)
     _pin_search_batch(session, space, protocol(session.sizes.protocol).validation)
-    files = {"space.json": space.to_json()}
-    _work(session, _search_alone, lambda: session.create(session.options.method, {"space": space}, files))
+    chosen, files = resolve_method(session.options, space), {"space.json": space.to_json()}
+    parts = {"space": space, "method": chosen}
+    _work(session, _search_alone, lambda: session.create(chosen.name, parts, files))
 
 
 def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -168,8 +171,9 @@ def select(
             f"the search of {str(path)!r} has recorded the epochs 1 to {len(recorded)}, but got --epoch {chosen}"
         )
     space = read_space(path)
-    of_run = method(record.options["method"]).fitted(space.name, record.data["name"])
-    rule = of_run.selection if selection is None else named("selection", selection, SELECTIONS)
+    assert record.method is not None  # it has recorded a search
+    of_run = method(record.method).fitted(space.name, record.data["name"])
+    rule = of_run.selection if selection is None else part_named(SELECTIONS, selection)
     if rule.needs_supernet:
         raise InputError(
             f"selection {selection or of_run.name!r} looks at the supernet, of which the records have the logits only; "
@@ -218,7 +222,7 @@ def _pin_search_batch(session: Session[SearchCommand] | Session[RunCommand], spa
     """Refuse a search that could not start; a batch that nobody asked for is no larger than a half of the images."""
     space.kinds(space.supernet_stack, session.dataset.task)
     options, seed = session.options.search, session.options.seed
-    asked = options.batch or method(session.options.method).fitted(space.name, session.dataset.name).batch
+    asked = options.batch or resolve_method(session.options, space).batch
     feed = search_feed(session.dataset, asked, seed, AT_ONCE, validation, fit=options.batch is None)
     session.options = replace(session.options, search=replace(options, batch=feed.batch))
 
@@ -306,7 +310,7 @@ def _search(session: Session[SearchCommand] | Session[RunCommand], validation: f
         found = api.search(
             space,
             data=session.dataset,
-            method=options.method,
+            method=options.recipe,
             epochs=options.search.epochs,
             batch=options.search.batch,
             logit_lr=options.search.logit_lr,

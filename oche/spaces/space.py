@@ -15,6 +15,7 @@ from typing_extensions import Self
 from oche.architecture import Architecture
 from oche.domain import Domain
 from oche.errors import InputError
+from oche.needs import CELLS, KEPT_INPUTS, SHARED_LOGITS, Feature
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.operations import NETWORK, NormForm
 from oche.nn.structure import PLAIN, Structure
@@ -45,6 +46,15 @@ class Space(ABC):
     @abstractmethod
     def domain(self) -> Domain:
         """All architectures of this space."""
+
+    @classmethod
+    @abstractmethod
+    def from_values(cls, values: dict[str, Any]) -> Self:
+        """The space of the values that `to_json` writes.
+
+        Raises:
+            KeyError, TypeError: they are something else.
+        """
 
     @abstractmethod
     def kinds(self, stack: Stack, task: ImageTask) -> list[str]:
@@ -82,6 +92,17 @@ class Space(ABC):
     @abstractmethod
     def cells(self, architecture: Architecture) -> dict[str, list[dict[int, str]]]:
         """The architecture's cell of each kind: per node, input state to candidate."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the cells of a kind share their logits."""
+        return True
+
+    @property
+    def offers(self) -> frozenset[Feature]:
+        """What it has that parts may need."""
+        kept = {KEPT_INPUTS} if any(node.keep is not None for node in self.domain.nodes) else set()
+        return frozenset({CELLS} | kept | ({SHARED_LOGITS} if self.shared else set()))
 
     def check_kinds(self, stack: Stack, task: ImageTask) -> None:
         """Refuse a network with a kind of cell that the supernet lacks, before a search spends time.

@@ -16,6 +16,7 @@ from oche.domain import Domain
 from oche.errors import InputError
 from oche.mixture.groups import EdgeGroups
 from oche.moment import Moment
+from oche.needs import KEPT_INPUTS, Feature
 from oche.schedule import Length, Share
 from oche.stages.base import Course, EpochPlan
 
@@ -29,6 +30,8 @@ class EdgeSearch:
     """
 
     CITES: ClassVar[tuple[str, ...]] = ("amended",)
+
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (KEPT_INPUTS,)
 
     first: Length = Share(1 / 2)
 
@@ -69,6 +72,8 @@ class FixedEdges:
     """Every node reads the first input and the node before it, from the beginning (Sec. 3.1.2)."""
 
     CITES: ClassVar[tuple[str, ...]] = ("amended",)
+
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (KEPT_INPUTS,)
 
     restarts: ClassVar[bool] = False
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from oche.errors import InputError, named
+from oche.errors import InputError
 from oche.metrics import Loss
 from oche.nn.network import Stack
 from oche.optim import SGD, OptimizerSettings
+from oche.registry import Registry, named_value
 from oche.schedule import Cosine
 from oche.spaces.bench125 import STACK
 
@@ -145,7 +146,12 @@ BENCH125 = TrainingProtocol(
     keep_best=False,
 )
 
-PROTOCOLS: dict[str, TrainingProtocol] = {p.name: p for p in (DARTS_CIFAR, SMALL, TINY, NASBENCH201, BENCH125)}
+PROTOCOLS = Registry[TrainingProtocol](
+    "training protocol",
+    "oche.protocols",
+    {p.name: p for p in (DARTS_CIFAR, SMALL, TINY, NASBENCH201, BENCH125)},
+    made=named_value(TrainingProtocol),
+)
 
 
 def protocol(name: str) -> TrainingProtocol:
@@ -154,4 +160,4 @@ def protocol(name: str) -> TrainingProtocol:
     Raises:
         InputError: the name is unknown.
     """
-    return named("training protocol", name, PROTOCOLS)
+    return PROTOCOLS.named(name)

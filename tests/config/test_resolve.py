@@ -54,7 +54,12 @@ SPACE = st.builds(
     cells=maybe(st.integers(1, 9)),
     channels=maybe(st.integers(1, 99)),
 )
-RUNS = st.builds(RunCommand, **COMMON, space=SPACE, method=st.sampled_from(sorted(METHODS)))
+PARTS = {
+    "mixture": maybe(st.sampled_from(["softmax", "softmax:temperature=0.5", "batch-mixed:t_sparse=1e-3,p_up=0.9"])),
+    "terms": st.just("none"),
+    "selection": maybe(st.sampled_from(["magnitude", "decorrelation"])),
+}
+RUNS = st.builds(RunCommand, **COMMON, space=SPACE, method=st.sampled_from(sorted({*METHODS} - {"drnas"})), **PARTS)
 TRAININGS = st.builds(TrainCommand, **COMMON, architecture=st.just("darts-v2"))
 
 
