@@ -224,7 +224,7 @@ def train(
         data: a data set's name or path, or a `Dataset`.
         protocol: a protocol's name, or a `TrainingProtocol`; None: `tiny` on a CPU, `small` elsewhere.
         space: the space of the architecture; None: looked up by its name.
-        stack: depth and width of the network; None: the protocol's.
+        stack: depth and width of the network; None: the protocol's, with the cells of a space whose cells do not share.
         train: instead of `data`: batches (inputs, targets).
         valid: instead of `data`: batches that choose the best epoch; None: the last epoch counts.
         test: instead of `data`: batches of the final evaluation.
@@ -264,7 +264,9 @@ def train(
         if isinstance(model, Architecture):
             space = space or named_space(model.space)
             with frozen(derive(seed, "network"), device):
-                model = space.network(model, dataset.task, stack or rules.stack, auxiliary=rules.auxiliary > 0)
+                model = space.network(
+                    model, dataset.task, stack or space.fitting(rules.stack), auxiliary=rules.auxiliary > 0
+                )
         fit = isinstance(protocol, str) if fit_batch is None else fit_batch
         source = training_feed(dataset, rules, seed, device, fit=fit, split=split)
         train_loss = loss or rules.loss(dataset.train.labels, device)

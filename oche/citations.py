@@ -81,6 +81,7 @@ SPACES: dict[str, str] = {
     "darts": "darts",
     "rdarts": "rdarts",
     "idarts": "idarts",
+    "sepskip": "amended",
     "nasbench201": "nasbench201",
     "bench125": "nasbench201",
 }

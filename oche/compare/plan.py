@@ -134,6 +134,7 @@ class Comparison:
                 space = resolve_space(SpaceOptions(name=name, **shape), sizes)
                 known = judge(space, config["truth"] or images.name, images.fingerprint, options.table)
                 rules = protocol(sizes.protocol)
+                rules = replace(rules, stack=space.fitting(rules.stack))
                 if not space.has_auxiliary:
                     rules = replace(rules, auxiliary=0.0)
                 if known is None:

@@ -79,12 +79,14 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
         known |= _filled_space(options.space, sizes, name) | _filled_search(options, sizes, name)
     if isinstance(options, RunCommand | TrainCommand):
         known |= _filled_training(options.train, sizes, name)
-    if isinstance(options, RunCommand) and not space(options.space.name).has_auxiliary:
-        known["train.auxiliary"] = (0.0, f"space {options.space.name}")
+    if isinstance(options, RunCommand):
+        known |= _filled_fit(options.train, resolve_space(options.space, sizes), sizes)
+        if not space(options.space.name).has_auxiliary:
+            known["train.auxiliary"] = (0.0, f"space {options.space.name}")
     values = option_values(options)
     filled = {key: entry for key, entry in known.items() if values[key] is None}
     origins = {key: source for key, (_, source) in filled.items()}
-    later = {key: source for key, source in LATER.items() if key in values and values[key] is None}
+    later = {key: s for key, s in LATER.items() if key in values and values[key] is None and key not in filled}
     return with_values(options, {key: value for key, (value, _) in filled.items()}), origins | later
 
 
@@ -97,6 +99,18 @@ def resolve_space(options: SpaceOptions, sizes: Preset) -> Space:
     named = space(options.name, nodes=options.nodes)
     fitted = at_preset(named, sizes.supernet)
     return fitted.replace(supernet_stack=_resize(fitted.supernet_stack, options))
+
+
+def fitted(options: TrainOptions, space: Space, sizes: Preset) -> TrainOptions:
+    """The options with the cells that a network of the space must have, where nobody asked for others."""
+    stack = resolve_protocol(options, sizes).stack
+    forced = space.fitting(stack)
+    if forced == stack:
+        return options
+    cells = forced.cells if options.cells is None else options.cells
+    return replace(
+        options, cells=cells, reductions=forced.reductions if options.reductions is None else options.reductions
+    )
 
 
 def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
@@ -129,10 +143,18 @@ def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Fil
         "space.cells": (chosen.supernet_stack.cells, source),
         "space.channels": (chosen.supernet_stack.channels, source),
     }
+    if chosen.supernet_stack.reductions is not None:
+        filled["space.reductions"] = (chosen.supernet_stack.reductions, own)
     if takes_nodes(options.name):
         assert isinstance(chosen, CellSpace)
         filled["space.nodes"] = (chosen.nodes, own)
     return filled
+
+
+def _filled_fit(options: TrainOptions, space: Space, sizes: Preset) -> Filled:
+    forced, source = fitted(options, space, sizes), f"the supernet of space {space.name}"
+    values = {name: getattr(forced, name) for name in ("cells", "reductions")}
+    return {f"train.{name}": (v, source) for name, v in values.items() if v != getattr(options, name)}
 
 
 def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:

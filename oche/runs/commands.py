@@ -21,7 +21,7 @@ import torch
 from oche import api
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config.resolve import resolve_protocol, resolve_space
+from oche.config.resolve import fitted, resolve, resolve_protocol, resolve_space
 from oche.errors import InputError, named, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
@@ -93,6 +93,8 @@ def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> Non
     """
     architecture, space = find_architecture(options.architecture)
     session = Session("train", options, output)
+    forced = fitted(options.train, space, session.sizes)
+    session.options = resolve(replace(options, train=forced), session.device)[0]
     rules = resolve_protocol(session.options.train, session.sizes)
     _pin_training_batch(session, rules)
     # Refuses what does not fit, before there is a directory.

@@ -11,6 +11,7 @@ from importlib.resources import files
 from oche.architecture import Architecture
 from oche.errors import InputError, named
 from oche.spaces import rdarts
+from oche.spaces.amended import sepskip20
 from oche.spaces.bench125 import bench125
 from oche.spaces.cell_space import CellSpace, edge_key
 from oche.spaces.darts import darts, darts_without_none, idarts_s2
@@ -26,6 +27,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "rdarts-s3": rdarts.s3,
     "rdarts-s4": rdarts.s4,
     "idarts-s2": idarts_s2,
+    "sepskip20": sepskip20,
     "nasbench201": nasbench201,
     "bench125": bench125,
 }

@@ -106,6 +106,10 @@ class StagedSpace(Space):
         """See `Space`."""
         return {KIND: [{i: str(architecture.choices[_key(j, i)]) for i in range(j)} for j in self._with_edges]}
 
+    def fitting(self, stack: Stack) -> Stack:
+        """All cells are alike, so any depth fits; see `Space`."""
+        return stack
+
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> StagedSpace:
         """The space of the values that `to_json` writes.
