@@ -67,6 +67,8 @@ def parts(options: CommonOptions, device: torch.device = CPU) -> list[object]:
         built += [resolve_space(options.space, sizes), epochs]
     if isinstance(options, RunCommand | TrainCommand):
         rules = resolve_protocol(options.train, sizes)
+        if isinstance(options, RunCommand):  # cells that do not share are as many as the supernet's
+            rules = replace(rules, stack=resolve_space(options.space, sizes).fitting(rules.stack))
         if isinstance(options, RunCommand) and options.train.auxiliary is None:
             has_head = space(options.space.name).has_auxiliary
             rules = replace(rules, auxiliary=rules.auxiliary if has_head else 0.0)
