@@ -82,6 +82,7 @@ SPACES: dict[str, str] = {
     "rdarts": "rdarts",
     "idarts": "idarts",
     "sepskip": "amended",
+    "allegro": "allegro",
     "nasbench201": "nasbench201",
     "bench125": "nasbench201",
 }

@@ -17,6 +17,7 @@ PAPERS = {
     "sdarts-rs": "sdarts",
     "sdarts-adv": "sdarts",
     "idarts": "idarts",
+    "allegro": "allegro",
 }
 ALL = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from oche.architecture import Architecture
 from oche.errors import InputError, named
 from oche.spaces import rdarts
+from oche.spaces.allegro import allegro
 from oche.spaces.amended import sepskip20
 from oche.spaces.bench125 import bench125
 from oche.spaces.cell_space import CellSpace, edge_key
@@ -28,6 +29,7 @@ SPACES: dict[str, Callable[..., Space]] = {
     "rdarts-s4": rdarts.s4,
     "idarts-s2": idarts_s2,
     "sepskip20": sepskip20,
+    "allegro": allegro,
     "nasbench201": nasbench201,
     "bench125": bench125,
 }
