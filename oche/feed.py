@@ -110,14 +110,15 @@ def training_feed(
 
     Args:
         dataset: the images.
-        protocol: batch, validation share and Cutout.
+        protocol: batch, validation share, Cutout and AutoAugment.
         seed: decides the order and the augmentation.
         device: where the batches go.
         fit: make the batch no larger than the training part, for a batch that nobody asked for.
         split: decides the validation part; None: `seed`.
 
     Raises:
-        InputError: a class would be missing from a part, or the batch is larger than the training part.
+        InputError: a class would be missing from a part, the batch is larger than the training part, or AutoAugment
+            cannot treat the images.
     """
     first, second = holdout(dataset, protocol.validation, seed if split is None else split)
     batch = min(protocol.batch, len(first)) if fit else protocol.batch
@@ -128,7 +129,7 @@ def training_feed(
         train=feeder.shuffled(
             first,
             "train",
-            replace(dataset.augment, cutout=protocol.cutout),
+            replace(dataset.augment, cutout=protocol.cutout, auto_augment=protocol.auto_augment),
             drop_last=len(first) < batch or len(first) % batch == 1,
         ),
         valid=None if second is None else feeder.plain(second),

@@ -21,7 +21,7 @@ from oche.methods import method
 from oche.nn.network import Stack
 from oche.optim import SGD, AdamW, OptimizerSettings
 from oche.presets import Preset, at_preset, default_preset, preset
-from oche.schedule import Cosine
+from oche.schedule import Cosine, starting_at
 from oche.spaces.cell_space import CellSpace
 from oche.spaces.registry import space, takes_nodes
 from oche.spaces.space import Space
@@ -34,7 +34,8 @@ Filled = dict[str, tuple[Any, str]]
 OPTIMIZERS: dict[str, OptimizerSettings] = {"sgd": SGD(lr=Cosine(0.05)), "adamw": AdamW()}
 
 SAME_NAME = (
-    "epochs", "batch", "cutout", "drop_path", "auxiliary", "label_smoothing", "balance_classes", "validation",
+    "epochs", "batch", "cutout", "auto_augment", "drop_path", "auxiliary", "label_smoothing", "balance_classes",
+    "validation",
 )  # fmt: skip
 """Options of the training that are called as in the protocol."""
 
@@ -123,8 +124,8 @@ def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
     optimizer = rules.optimizer
     if options.optimizer is not None and type(optimizer) is not type(OPTIMIZERS[options.optimizer]):
         optimizer = OPTIMIZERS[options.optimizer]
-    if options.lr is not None:
-        optimizer = optimizer.at_rate(Cosine(options.lr))
+    if options.lr is not None and options.lr != optimizer.lr.at(0):
+        optimizer = optimizer.at_rate(starting_at(optimizer.lr, options.lr))
     given = {name: getattr(options, name) for name in SAME_NAME if getattr(options, name) is not None}
     return replace(rules, stack=_resize(rules.stack, options), optimizer=optimizer, **given)
 
