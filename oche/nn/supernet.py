@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from oche.nn.cell import Mixture
 from oche.nn.choice import decisions
+from oche.nn.mixture import Mixture
 from oche.nn.statistics import at_rest, moving
 
 SLOT = "A/"

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.data.batches import Batch, IterableBatches
+from oche.data.halves import SearchData
 from oche.errors import InputError
-from oche.loop import SearchData, SearchStep, run_search
+from oche.loop import run_search
 from oche.methods import METHODS
 from oche.metrics import ACCURACY
 from oche.mixture.batch_mixed import SMOOTH, BatchMixed
@@ -22,6 +23,7 @@ from oche.probe.entropy import entropy
 from oche.randomness import derive, frozen
 from oche.schedule import Epochs, Share
 from oche.spaces.module_space import ModuleSpace
+from oche.step import SearchStep
 
 CPU = torch.device("cpu")
 T = 1e-3

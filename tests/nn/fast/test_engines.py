@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.errors import InputError
-from oche.loop import SearchStep
 from oche.methods import DARTS, DARTS_2ND, Method
 from oche.mixture.softmax import Softmax
 from oche.moment import Moment
@@ -24,6 +23,7 @@ from oche.nn.operations import OPERATIONS, SUPERNET, FactorizedReduce, Noise, No
 from oche.nn.supernet import Supernet, initialize_logits, logits, one_hot, weights
 from oche.randomness import generator
 from oche.spaces.registry import space
+from oche.step import SearchStep
 from oche.task import ImageTask
 
 pytestmark = pytest.mark.usefixtures("kernels")
