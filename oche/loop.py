@@ -27,6 +27,7 @@ from oche.listeners.base import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Metric
 from oche.moment import Moment
+from oche.nn.cell import set_drop_path
 from oche.nn.mixture import Mixture
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
@@ -127,6 +128,7 @@ def run_search(
             now = Moment(epoch=min(run.epoch, epochs - 1), epochs=epochs)
             epoch_plan, length = timetable.plans[run.epoch], timetable.lengths[run.epoch]
             run.relax(epoch_plan.relaxation)
+            set_drop_path(supernet, method.regularization.numbers.drop_path * now.fraction)
             if not run.done:
                 for stage in method.stages if run.epoch < epochs else ():
                     stage.act(run, now)

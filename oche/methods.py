@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from oche.consistency import AsTrained, Consistency, Regularization
 from oche.errors import InputError, named
 from oche.mixture.base import Relaxation
 from oche.mixture.batch_mixed import BatchMixed
@@ -60,6 +61,7 @@ class Method:
         summary: when to use it, in one sentence.
         reference: the paper.
         structure: what is added to the supernet.
+        regularization: what the weights are trained with beyond the loss: Cutout, drop-path, an auxiliary head.
         relaxation: logits to mixing weights.
         perturbation: of the mixing weights in the weight step.
         objective: which gradient moves the logits.
@@ -83,6 +85,7 @@ class Method:
     summary: str
     reference: str
     structure: Structure = Plain()
+    regularization: Consistency = Regularization()
     relaxation: Relaxation = Softmax()
     perturbation: Perturbation = Unperturbed()
     objective: Objective = FirstOrder()
@@ -177,6 +180,7 @@ AMENDED = Method(
     summary="Amends the second-order gradient of the logits with the Hessian; for searches of 100 epochs and more.",
     reference="Bi et al.: Stabilizing DARTS with Amended Gradient Estimation on Architectural Parameters. 2019.",
     objective=Amended(eta=0.1),
+    regularization=AsTrained(),
     logit_std=0.0,
     epochs=100,
     batch=96,

@@ -268,7 +268,7 @@ def _tell(session: Session[Any], path: Path, result: Mapping[str, Any]) -> None:
 
 
 def _search_alone(session: Session[SearchCommand]) -> None:
-    _search(session, protocol(session.sizes.protocol).validation, 1.0)
+    _search(session, protocol(session.sizes.protocol), 1.0)
 
 
 def _train_alone(session: Session[TrainCommand]) -> None:
@@ -279,7 +279,7 @@ def _train_alone(session: Session[TrainCommand]) -> None:
 def _run(session: Session[RunCommand]) -> None:
     rules = resolve_protocol(session.options.train, session.sizes)
     count = session.options.baseline.count if session.options.baseline else 0
-    architecture = _search(session, rules.validation, SEARCH_SHARE)
+    architecture = _search(session, rules, SEARCH_SHARE)
     _train_found(session, architecture, rules, TRAINING_SHARE / (count + 1))
 
     space = read_space(session.directory.path)
@@ -299,7 +299,9 @@ def _rival(number: int) -> str:
     return f"random {number + 1}"
 
 
-def _search(session: Session[SearchCommand] | Session[RunCommand], validation: float, share: float) -> Architecture:
+def _search(
+    session: Session[SearchCommand] | Session[RunCommand], rules: TrainingProtocol, share: float
+) -> Architecture:
     """Search, tell what came out, and write it down."""
     directory, space = session.directory, read_space(session.directory.path)
     if "search" not in directory.result:
@@ -312,7 +314,8 @@ def _search(session: Session[SearchCommand] | Session[RunCommand], validation: f
             epochs=options.search.epochs,
             batch=options.search.batch,
             logit_lr=options.search.logit_lr,
-            validation=validation,
+            validation=rules.validation,
+            protocol=rules,
             time_limit=session.share(share),
             seed=options.seed,
             device=session.device,

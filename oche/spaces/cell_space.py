@@ -121,7 +121,7 @@ class CellSpace(Space):
         """`normal` or `reduction` for each cell; see `Space`."""
         return stack.kinds(task)
 
-    def supernet(self, task: ImageTask, structure: Structure = PLAIN) -> Supernet:
+    def supernet(self, task: ImageTask, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
         """See `Space`."""
 
         def edges(index: int, kind: str, channels: int) -> list[dict[int, nn.Module]]:
@@ -137,7 +137,8 @@ class CellSpace(Space):
                 {i: mixed(edge_key(cell, node, i), _stride(kind, i)) for i in range(node)} for node in self._node_states
             ]
 
-        return Supernet(CellNetwork(task, self.supernet_stack, edges, SUPERNET, structure=structure))
+        stack = self.supernet_stack
+        return Supernet(CellNetwork(task, stack, edges, SUPERNET, auxiliary=auxiliary, structure=structure))
 
     def network(
         self,

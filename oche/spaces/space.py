@@ -55,11 +55,12 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def supernet(self, task: ImageTask, structure: Structure = PLAIN) -> Supernet:
+    def supernet(self, task: ImageTask, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
         """A supernet with every candidate on every edge, of the size `supernet_stack`, with what a structure adds.
 
         Raises:
-            InputError: the images are too small for the reductions explicitly asked for.
+            InputError: the images are too small for the reductions explicitly asked for, or there is no place for an
+                auxiliary head.
         """
 
     @abstractmethod
