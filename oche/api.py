@@ -381,7 +381,8 @@ def _regularized(method: Method, rules: TrainingProtocol, space: str | Space | n
         drop_path=0.0 if module else rules.drop_path,
         auxiliary=rules.auxiliary if head else 0.0,
     )
-    numbers = method.regularization.at(possible)
+    regularization = method.regularization.at(possible)
+    numbers = regularization.numbers
     if module and (numbers.drop_path or numbers.auxiliary):
         raise InputError(
             "drop-path and the auxiliary head of a method belong to cells, but a module of your own has none; give "
@@ -392,7 +393,7 @@ def _regularized(method: Method, rules: TrainingProtocol, space: str | Space | n
             f"Cutout of {numbers.cutout} pixels is for images of data=..., but there are only loaders; put it into "
             "their transforms and give cutout=0"
         )
-    return replace(method, regularization=numbers)
+    return replace(method, regularization=regularization)
 
 
 def _keeper(checkpoints: Keeper | str | Path | None, job: str) -> Keeper:

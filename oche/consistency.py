@@ -32,8 +32,8 @@ class Consistency(Protocol):
         """As far as they are known without a training protocol."""
         ...
 
-    def at(self, rules: TrainingProtocol) -> Regularization:
-        """The numbers, for a network that will be trained like this."""
+    def at(self, rules: TrainingProtocol) -> Consistency:
+        """The same with all numbers, for a network that will be trained like this."""
         ...
 
 
@@ -73,18 +73,20 @@ class Regularization:
 
 @dataclass(frozen=True, kw_only=True)
 class AsTrained:
-    """Cutout, drop-path and auxiliary head of the training after the search."""
+    """Cutout, drop-path and auxiliary head of the training after the search.
+
+    Attributes:
+        numbers: of that training; none before it is known, when there is nothing to be consistent with.
+    """
 
     CITES: ClassVar[tuple[str, ...]] = ("amended",)
 
-    @property
-    def numbers(self) -> Regularization:
-        """None: where no training is known there is nothing to be consistent with."""
-        return Regularization()
+    numbers: Regularization = Regularization()
 
-    def at(self, rules: TrainingProtocol) -> Regularization:
-        """Those of the protocol."""
-        return Regularization(cutout=rules.cutout, drop_path=rules.drop_path, auxiliary=rules.auxiliary)
+    def at(self, rules: TrainingProtocol) -> AsTrained:
+        """With the numbers of the protocol."""
+        found = Regularization(cutout=rules.cutout, drop_path=rules.drop_path, auxiliary=rules.auxiliary)
+        return AsTrained(numbers=found)
 
 
 def full(space: Space, rules: TrainingProtocol) -> Space:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import oche
 from oche.checkpoint import Checkpoints
+from oche.citations import bibliography
 from oche.consistency import AsTrained, Consistency, Regularization, full
 from oche.data.dataset import Dataset
 from oche.data.load import load
@@ -135,7 +136,7 @@ def test_drop_path_rises_linearly_and_the_head_is_trained(images: Dataset) -> No
         result = search(images, AsTrained(), listeners=[watch])
     assert [min(seen) for seen in watch.seen] == pytest.approx([0.4 * epoch / 3 for epoch in range(3)])
     assert all(len(seen) == 1 for seen in watch.seen)
-    assert result.method.regularization == Regularization(cutout=3, drop_path=0.4, auxiliary=0.3)
+    assert result.method.regularization.numbers == Regularization(cutout=3, drop_path=0.4, auxiliary=0.3)
     head = next(m for m in result.supernet.modules() if isinstance(m, AuxiliaryHead))
     assert int(head.features[1].num_batches_tracked) == result.found.steps  # type: ignore[arg-type, index]
     assert head.classifier.weight.shape == (10, 768)
@@ -183,8 +184,10 @@ def test_a_consistent_search_goes_on_bit_for_bit(images: Dataset, tmp_path: Path
 
 
 def test_numbers_come_from_the_training_or_are_ones_own() -> None:
-    assert AsTrained().at(protocol("darts-cifar")) == Regularization(cutout=16, drop_path=0.2, auxiliary=0.4)
+    assert AsTrained().at(protocol("darts-cifar")).numbers == Regularization(cutout=16, drop_path=0.2, auxiliary=0.4)
     assert AsTrained().numbers == Regularization()
+    assert AsTrained().at(protocol("darts-cifar")).at(RULES) == AsTrained().at(RULES)
+    assert list(bibliography(AsTrained().at(RULES))) == ["amended"]
     own = Regularization(cutout=1)
     assert own.at(RULES) == own.numbers == own
     assert {m.name for m in METHODS.values() if m.regularization != Regularization()} == {"amended"}
@@ -207,16 +210,16 @@ class Mine(nn.Module):
 def test_what_has_no_place_is_left_out_or_refused(images: Dataset) -> None:
     staged = oche.space("bench125").replace(supernet_stack=Stack(cells=1, channels=4))
     found = search(images, AsTrained(), space=staged, epochs=1)
-    assert found.method.regularization == Regularization(cutout=3, drop_path=0.4)
+    assert found.method.regularization.numbers == Regularization(cutout=3, drop_path=0.4)
     with pytest.raises(InputError, match=r"no place for an auxiliary head.*auxiliary=0"):
         search(images, Regularization(auxiliary=0.4), space=staged)
-    assert search(images, AsTrained(), space=Mine(), epochs=1).method.regularization == Regularization(cutout=3)
+    assert search(images, AsTrained(), space=Mine(), epochs=1).method.regularization.numbers == Regularization(cutout=3)
     with pytest.raises(InputError, match="a module of your own has none"):
         search(images, Regularization(drop_path=0.1), space=Mine())
     loader = [(torch.randn(8, 1, 8, 8), torch.arange(8))] * 2
     halves: Any = {"train": loader, "valid": list(loader), "task": TASK, "epochs": 1, "protocol": RULES}
     found = oche.search(SPACE, method=replace(DARTS, regularization=AsTrained()), **halves)
-    assert found.method.regularization == Regularization(drop_path=0.4, auxiliary=0.3)
+    assert found.method.regularization.numbers == Regularization(drop_path=0.4, auxiliary=0.3)
     with pytest.raises(InputError, match="only loaders"):
         oche.search(SPACE, method=replace(DARTS, regularization=Regularization(cutout=2)), **halves)
 
