@@ -92,6 +92,9 @@ class AsTrained:
 def full(space: Space, rules: TrainingProtocol) -> Space:
     """The space at the width and depth of its networks' training, in which nodes keep all their edges.
 
+    Where nodes are to keep some of them and none is to be pruned at the end, the edges have to be decided before the
+    operations: see `oche.stages.edge_search`.
+
     Where nodes kept some of them, its architectures are other ones, so it gets another name: give it to the training,
     too (`oche.train(result.architecture, space=result.space)`).
     """

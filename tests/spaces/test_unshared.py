@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -9,7 +10,11 @@ import torch
 
 import oche
 from oche.cli import main
+from oche.consistency import Regularization
+from oche.data.load import load
+from oche.data.options import DataOptions
 from oche.errors import InputError
+from oche.methods import METHODS
 from oche.mixture.softmax import Softmax
 from oche.nn.choice import kind_of
 from oche.nn.network import Stack
@@ -22,7 +27,10 @@ from oche.select.scene import Scene
 from oche.spaces.cell_space import CellSpace, edge_count, edge_key
 from oche.spaces.drawing import draw
 from oche.spaces.registry import space, space_from_json
+from oche.stages.base import Stage
+from oche.stages.edge_search import EdgeSearch, FixedEdges
 from oche.task import ImageTask
+from oche.training.protocol import protocol
 
 TASK = ImageTask(channels=1, height=8, width=8, classes=3)
 STACK = Stack(cells=3, channels=4, reductions=1)
@@ -170,9 +178,36 @@ class Images:
 def test_decorrelation_selects_in_each_cell() -> None:
     s = own(nodes=2)
     supernet = s.supernet(TASK)
-    scene = Scene(domain=s.domain, supernet=supernet, relaxation=Softmax(), images=Images(), device=torch.device("cpu"))
+    scene = Scene(
+        whole=s.domain,
+        supernet=supernet,
+        relaxation=Softmax(),
+        images=Images(),
+        loss=torch.nn.functional.cross_entropy,
+        metrics={},
+        seed=0,
+        device=torch.device("cpu"),
+    )
     architecture = Decorrelation().select(scene)
     s.domain.check(architecture)
+
+
+@pytest.mark.parametrize("stage", [FixedEdges(), EdgeSearch()])
+def test_edges_can_be_decided_before_the_operations_in_each_cell(stage: Stage) -> None:
+    """The search of the paper: amended gradients, in all cells by themselves, consistent with the training."""
+    s = own(nodes=2, stack=Stack(cells=2, channels=4, reductions=1))
+    found = oche.search(
+        s,
+        data=load("digits", DataOptions(limit=80)),
+        method=replace(METHODS["amended"], stages=(stage,)),
+        protocol=replace(protocol("tiny"), validation=0.0, drop_path=0.2, auxiliary=0.4, cutout=2),
+        epochs=2,
+        batch=16,
+    )
+    assert found.method.regularization.numbers == Regularization(cutout=2, drop_path=0.2, auxiliary=0.4)
+    s.domain.check(found.architecture)
+    fixed = {edge_key(cell, node, i) for cell in s.deciding for node in (2, 3) for i in (0, node - 1)}
+    assert isinstance(stage, EdgeSearch) or found.architecture.choices.keys() == fixed
 
 
 def test_a_whole_run_and_a_training_after_it(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
