@@ -11,6 +11,7 @@ from oche.mixture.softmax import Softmax
 from oche.nn.cell import MixedEdge, set_drop_path
 from oche.nn.drop_edges import DropEdges, factors_in
 from oche.nn.engine import FAST, set_engine
+from oche.nn.fast import planning
 from oche.nn.mixture import Mixture, SparseMixture
 from oche.nn.network import Stack
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
@@ -58,8 +59,10 @@ def test_each_edge_is_dropped_for_each_image_by_itself() -> None:
     assert abs(both - 0.49) < 5 * (0.49 * 0.51 / 600) ** 0.5
 
 
+@pytest.mark.parametrize("one_by_one", [("cpu",), ()], ids=["fan", "batched"])
 @pytest.mark.parametrize("name", ["darts", "nasbench201"])
-def test_both_engines_drop_the_same(name: str) -> None:
+def test_both_engines_drop_the_same(name: str, one_by_one: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "ONE_BY_ONE", one_by_one)
     reference, mixture = made(name, nodes=2 if name == "darts" else None)
     set_drop_path(reference, 0.4)
     fast = copy.deepcopy(reference)
