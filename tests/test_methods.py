@@ -107,7 +107,8 @@ def test_drnas_has_the_published_numbers() -> None:
     assert rates(drnas.weight_optimizer) == (0.1, 0.0)
     (freeze,) = drnas.stages
     moves = [
-        freeze.plan(EpochPlan(relaxation=Softmax()), epoch, drnas.epochs).move_logits for epoch in range(drnas.epochs)
+        freeze.plan(EpochPlan(relaxation=Softmax(), end=drnas.epochs), epoch, drnas.epochs).move_logits
+        for epoch in range(drnas.epochs)
     ]
     assert (moves.count(False), moves[:10]) == (10, [False] * 10)
 
