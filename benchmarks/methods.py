@@ -37,6 +37,7 @@ CLAIMS = {
     "sdarts-rs": "about DARTS",
     "sdarts-adv": "9 passes instead of 1 in the weight step",
     "idarts": "1.0x, and one discretization",
+    "allegro": "7 passes instead of 1 in the logit step",
 }
 """What the papers say, or what follows from the number of passes."""
 

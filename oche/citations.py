@@ -81,6 +81,8 @@ SPACES: dict[str, str] = {
     "darts": "darts",
     "rdarts": "rdarts",
     "idarts": "idarts",
+    "sepskip": "amended",
+    "allegro": "allegro",
     "nasbench201": "nasbench201",
     "bench125": "nasbench201",
 }

@@ -26,6 +26,7 @@ from oche.evaluation import all_finite, evaluate
 from oche.listeners.base import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Metric
+from oche.nn.cell import set_drop_path
 from oche.nn.mixture import Mixture
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
@@ -126,6 +127,7 @@ def run_search(
             epoch_plan, length = timetable.plans[run.epoch], timetable.lengths[run.epoch]
             now = epoch_plan.moment(run.epoch)
             run.follow(epoch_plan)
+            set_drop_path(supernet, method.regularization.numbers.drop_path * now.fraction)
             if not run.done:
                 for stage in method.stages if run.epoch < epochs else ():
                     stage.act(run, now)

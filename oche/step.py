@@ -97,7 +97,8 @@ class SearchStep:
         Returns:
             Loss and output of the training batch, before the weights moved.
         """
-        problem = SupernetProblem(self._supernet, self._loss, seed, self._device)
+        auxiliary = self._method.regularization.numbers.auxiliary
+        problem = SupernetProblem(self._supernet, self._loss, seed, self._device, auxiliary)
         if move_logits and self._method.logits_first:
             self._move_logits(problem, now, train_batch, valid_batch)
         before = self._move_weights(problem, now, train_batch)

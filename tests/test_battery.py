@@ -51,6 +51,10 @@ class Mine(nn.Module):
 SPACES = {
     "darts": lambda: oche.space("darts", nodes=1).replace(supernet_stack=Stack(cells=2, channels=4)),
     "nasbench201": lambda: oche.space("nasbench201").replace(supernet_stack=Stack(cells=1, channels=4)),
+    "unshared": lambda: oche.space("sepskip20", nodes=1).replace(
+        supernet_stack=Stack(cells=2, channels=4, reductions=1)
+    ),
+    "allegro": lambda: oche.space("allegro", nodes=1).replace(supernet_stack=Stack(cells=2, channels=4)),
     "module": Mine,
 }
 

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from oche.mixture.batch_mixed import BatchMixed
 from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
 from oche.mixture.softmax import Softmax
+from oche.moment import Moment
 from oche.nn.choice import Choice
 from oche.nn.supernet import weights
 from oche.objective.amended import Amended, FiniteDifferences
@@ -110,7 +111,7 @@ def test_drnas_has_the_published_numbers() -> None:
     assert rates(drnas.weight_optimizer) == (0.1, 0.0)
     (freeze,) = drnas.stages
     moves = [
-        freeze.plan(EpochPlan(relaxation=Softmax(), end=50), epoch, drnas.epochs).move_logits
+        freeze.plan(EpochPlan(relaxation=Softmax(), end=drnas.epochs), epoch, drnas.epochs).move_logits
         for epoch in range(drnas.epochs)
     ]
     assert (moves.count(False), moves[:10]) == (10, [False] * 10)
@@ -138,6 +139,20 @@ def test_sdarts_differs_from_darts_in_its_perturbation_alone(name: str, perturba
         perturbation=DARTS.perturbation,
     )
     assert same == DARTS
+
+
+def test_allegro_has_the_published_numbers() -> None:
+    allegro = method("allegro")
+    assert isinstance(allegro.objective, Asymptotic)
+    assert (allegro.objective.chi_min, allegro.objective.chi_max, allegro.epochs) == (0.0, 0.1, 90)
+    assert (allegro.objective.horizon.of(90), allegro.objective.horizon.of(9)) == (25, 3)
+    chi = [allegro.objective.chi(Moment(epoch=epoch, epochs=90)) for epoch in range(90)]
+    assert chi == pytest.approx([0.1 * min(epoch / 25, 1) for epoch in range(90)])
+    second = method("darts-2nd")  # "all other settings are the same as those of the DARTS method"
+    same = {"name", "summary", "reference", "objective", "epochs"}
+    for field in fields(Method):
+        if field.name not in same:
+            assert getattr(allegro, field.name) == getattr(second, field.name)
 
 
 def test_the_first_variant_that_suits_counts_and_no_other_does() -> None:
@@ -203,7 +218,7 @@ def same(a: Method, b: Method) -> bool:
     return logits_a == logits_b and all(torch.equal(w, v) for w, v in zip(weights_a, weights_b, strict=True))
 
 
-ASYMPTOTIC = replace(method("darts-2nd"), objective=Asymptotic(horizon=Epochs(2)))
+ASYMPTOTIC = replace(method("allegro"), objective=Asymptotic(horizon=Epochs(2)))
 
 
 @pytest.mark.parametrize(

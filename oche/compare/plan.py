@@ -139,6 +139,7 @@ class Comparison:
                     search.fitted(space.name, config["truth"] or images.name).check(space)
                 known = judge(space, config["truth"] or images.name, images.fingerprint, options.table)
                 rules = protocol(sizes.protocol)
+                rules = replace(rules, stack=space.fitting(rules.stack))
                 if not space.has_auxiliary:
                     rules = replace(rules, auxiliary=0.0)
                 if known is None:

@@ -256,8 +256,8 @@ class TrainOptions:
     name: str | None = field(
         default=None,
         metadata={
-            "help": "training protocol: tiny, small, darts-cifar or nasbench201 (default: by preset); --train is short "
-            "for it"
+            "help": "training protocol: tiny, small, darts-cifar, allegro-cifar or nasbench201 (default: by preset); "
+            "--train is short for it"
         },
     )
     epochs: int | None = field(default=None, metadata={"help": "epochs of the training (default: the protocol's)"})
@@ -270,8 +270,11 @@ class TrainOptions:
     optimizer: Literal["sgd", "adamw"] | None = field(
         default=None, metadata={"help": "sgd or adamw (default: the protocol's)"}
     )
-    lr: float | None = field(default=None, metadata={"help": "first learning rate, falling to 0 along a cosine"})
+    lr: float | None = field(default=None, metadata={"help": "first learning rate, falling as in the protocol"})
     cutout: int | None = field(default=None, metadata={"help": "side of the Cutout square in pixels, 0 for none"})
+    auto_augment: bool | None = field(
+        default=None, metadata={"help": "change training images by CIFAR-10's AutoAugment policy"}
+    )
     drop_path: float | None = field(default=None, metadata={"help": "drop-path probability in the last epoch"})
     auxiliary: float | None = field(default=None, metadata={"help": "weight of the auxiliary head's loss, 0 for none"})
     label_smoothing: float | None = field(

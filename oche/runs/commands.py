@@ -21,7 +21,7 @@ import torch
 from oche import api
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config.resolve import resolve_method, resolve_protocol, resolve_space
+from oche.config.resolve import fitted, resolve, resolve_method, resolve_protocol, resolve_space
 from oche.errors import InputError, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
@@ -96,6 +96,8 @@ def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> Non
     """
     architecture, space = find_architecture(options.architecture)
     session = Session("train", options, output)
+    forced = fitted(options.train, space, session.sizes)
+    session.options = resolve(replace(options, train=forced), session.device)[0]
     rules = resolve_protocol(session.options.train, session.sizes)
     _pin_training_batch(session, rules)
     # Refuses what does not fit, before there is a directory.
@@ -270,7 +272,7 @@ def _tell(session: Session[Any], path: Path, result: Mapping[str, Any]) -> None:
 
 
 def _search_alone(session: Session[SearchCommand]) -> None:
-    _search(session, protocol(session.sizes.protocol).validation, 1.0)
+    _search(session, protocol(session.sizes.protocol), 1.0)
 
 
 def _train_alone(session: Session[TrainCommand]) -> None:
@@ -281,7 +283,7 @@ def _train_alone(session: Session[TrainCommand]) -> None:
 def _run(session: Session[RunCommand]) -> None:
     rules = resolve_protocol(session.options.train, session.sizes)
     count = session.options.baseline.count if session.options.baseline else 0
-    architecture = _search(session, rules.validation, SEARCH_SHARE)
+    architecture = _search(session, rules, SEARCH_SHARE)
     _train_found(session, architecture, rules, TRAINING_SHARE / (count + 1))
 
     space = read_space(session.directory.path)
@@ -301,7 +303,9 @@ def _rival(number: int) -> str:
     return f"random {number + 1}"
 
 
-def _search(session: Session[SearchCommand] | Session[RunCommand], validation: float, share: float) -> Architecture:
+def _search(
+    session: Session[SearchCommand] | Session[RunCommand], rules: TrainingProtocol, share: float
+) -> Architecture:
     """Search, tell what came out, and write it down."""
     directory, space = session.directory, read_space(session.directory.path)
     if "search" not in directory.result:
@@ -314,7 +318,8 @@ def _search(session: Session[SearchCommand] | Session[RunCommand], validation: f
             epochs=options.search.epochs,
             batch=options.search.batch,
             logit_lr=options.search.logit_lr,
-            validation=validation,
+            validation=rules.validation,
+            protocol=rules,
             time_limit=session.share(share),
             seed=options.seed,
             device=session.device,

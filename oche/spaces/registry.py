@@ -13,6 +13,8 @@ from oche.architecture import Architecture
 from oche.errors import InputError
 from oche.registry import Registry
 from oche.spaces import rdarts
+from oche.spaces.allegro import allegro
+from oche.spaces.amended import sepskip20
 from oche.spaces.bench125 import bench125
 from oche.spaces.cell_space import CellSpace, edge_key
 from oche.spaces.darts import darts, darts_without_none, idarts_s2
@@ -47,6 +49,8 @@ SPACES = Registry[Callable[..., Space]](
         "rdarts-s3": rdarts.s3,
         "rdarts-s4": rdarts.s4,
         "idarts-s2": idarts_s2,
+        "sepskip20": sepskip20,
+        "allegro": allegro,
         "nasbench201": nasbench201,
         "bench125": bench125,
     },

@@ -363,6 +363,15 @@ def test_candidates_that_are_not_known_mix_with_those_that_are() -> None:
     assert_same(everything(reference, x), everything(fast, x))
 
 
+def test_grouped_convolutions_are_called_and_the_rest_is_fast() -> None:
+    net = supernet("allegro", cells=2, nodes=2)
+    names = [f"allegro_{kind}_conv_{size}" for kind in ("dil", "sep") for size in ("3x3", "5x5")]
+    assert unknown_candidates(net) == names
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    reference, fast = both(net)
+    assert_same(everything(reference, x), everything(fast, x))
+
+
 def test_an_edge_may_have_unknown_candidates_alone_or_be_no_mixture() -> None:
     net = supernet("darts", cells=1)
     node = net.body.cells[0].nodes[1]
