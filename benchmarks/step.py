@@ -114,11 +114,11 @@ def oche_step(side: str, args: argparse.Namespace) -> Step:
     from torch.nn.functional import cross_entropy
 
     import oche
-    from oche.loop import SearchStep
     from oche.methods import DARTS
     from oche.moment import Moment
     from oche.nn.engine import FAST, REFERENCE, set_engine
     from oche.nn.fast import planning, quick
+    from oche.step import SearchStep
 
     torch.manual_seed(0)
     space = oche.space(args.space).replace(supernet_stack=oche.Stack(cells=args.cells, channels=args.channels))

@@ -17,11 +17,12 @@ from oche.checkpoint import Checkpoints, Forgetful, Keeper
 from oche.clock import Deadline
 from oche.data.batches import IterableBatches
 from oche.data.dataset import Dataset
+from oche.data.halves import SearchData
 from oche.data.load import load
 from oche.errors import InputError
 from oche.feed import search_feed, training_feed
 from oche.listeners.base import Listener
-from oche.loop import Found, SearchData, run_search
+from oche.loop import Found, run_search
 from oche.methods import Method
 from oche.methods import method as named_method
 from oche.metrics import ACCURACY, Loss, Metric

@@ -28,7 +28,7 @@ from oche.errors import InputError
 from oche.files import remove_temporary, write_whole, writing
 from oche.interrupt import Interrupted, Stop
 
-FORMAT = 1
+FORMAT = 2
 
 SHARE = 0.01
 """Largest share of a job's time that goes into saving, apart from its first and its last checkpoint. Within epochs it

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from oche.metrics import Loss, Meter, Metric
+from oche.nn.statistics import at_rest
 
 
 def all_finite(module: nn.Module) -> bool:
@@ -32,6 +34,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def by_batch(model: nn.Module) -> Iterator[None]:
+    """As `evaluating`, but batches are normalized by their own statistics; running statistics do not move."""
+    with evaluating(model):
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                module.train()
+        with at_rest(model):
+            yield
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -39,6 +52,7 @@ def evaluate(
     batches: Iterable[tuple[Any, Any]],
     loss: Loss,
     metrics: Mapping[str, Metric],
+    mode: Callable[[nn.Module], AbstractContextManager[None]] = evaluating,
 ) -> dict[str, float]:
     """Means by name (`loss` among them), with `model` in evaluation mode; the modes of its modules are restored.
 
@@ -48,9 +62,10 @@ def evaluate(
         batches: inputs and targets.
         loss: the loss of a batch.
         metrics: further numbers by name.
+        mode: the mode, if it is another one.
     """
     meter = Meter(metrics)
-    with evaluating(model):
+    with mode(model):
         for x, y in batches:
             output = forward(x)
             meter.add(loss(output, y), output, y)

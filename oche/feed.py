@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from oche.data.augment import Augment
-from oche.data.batches import Batches, batches
+from oche.data.batches import Batches, PartBatches, batches
 from oche.data.dataset import Dataset, Part
+from oche.data.halves import SearchData
 from oche.data.prepare import Normalize
 from oche.data.split import holdout, search_halves
-from oche.loop import SearchData
 from oche.randomness import derive
 from oche.training.protocol import TrainingProtocol
 from oche.training.trainer import TrainingData
@@ -30,7 +30,7 @@ class _Feeder:
     seed: int
     device: torch.device
 
-    def shuffled(self, part: Part, purpose: str, augment: Augment, *, drop_last: bool) -> Batches:
+    def shuffled(self, part: Part, purpose: str, augment: Augment, *, drop_last: bool) -> PartBatches:
         """Augmented batches in a new order each epoch."""
         return batches(
             part,
@@ -89,12 +89,17 @@ def search_feed(
     if fit:
         batch = min(batch, len(first), len(second))
     feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
-    return SearchData(
-        train=feeder.shuffled(first, "train", dataset.augment, drop_last=True),
-        valid=feeder.shuffled(second, "valid", dataset.augment, drop_last=True),
-        evaluation=feeder.plain(second),
-        batch=batch,
-    )
+    train = feeder.shuffled(first, "train", dataset.augment, drop_last=True)
+    valid = feeder.shuffled(second, "valid", dataset.augment, drop_last=True)
+    evaluation = feeder.plain(second)
+
+    def at_batch(images: int) -> SearchData:
+        images = min(images, len(first), len(second))
+        return SearchData(
+            train=train.with_batch(images), valid=valid.with_batch(images), evaluation=evaluation, batch=images
+        )
+
+    return SearchData(train=train, valid=valid, evaluation=evaluation, batch=batch, at_batch=at_batch)
 
 
 def training_feed(

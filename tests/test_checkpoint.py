@@ -132,7 +132,7 @@ def test_a_checkpoint_of_a_newer_format_is_refused(tmp_path):
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
     file.unlink()
     (tmp_path / f"job-000001-epoch1-step0-{digest}.pt").write_bytes(buffer.getvalue())
-    with pytest.raises(InputError, match="format 9, but this oche reads format 1"):
+    with pytest.raises(InputError, match="format 9, but this oche reads format 2"):
         restored(tmp_path)
 
 

@@ -18,7 +18,7 @@ from oche.data.batches import Batch, IterableBatches
 from oche.errors import InputError
 from oche.feed import SearchData
 from oche.listeners.base import Job, Listener
-from oche.loop import Found, SearchStep, run_search
+from oche.loop import Found, run_search
 from oche.methods import DARTS, METHODS, Method
 from oche.metrics import ACCURACY, Meter
 from oche.mixture.softmax import Softmax
@@ -35,6 +35,7 @@ from oche.schedule import Constant, Cosine, Epochs
 from oche.spaces.module_space import ModuleSpace
 from oche.spaces.registry import space
 from oche.stages.freeze_logits import FreezeLogits
+from oche.step import SearchStep
 from oche.task import ImageTask
 
 CPU = torch.device("cpu")

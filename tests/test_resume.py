@@ -126,7 +126,7 @@ def test_a_users_module_with_shuffled_loaders_goes_on_bit_for_bit(tmp_path, own)
 
 def test_a_finished_search_is_not_made_again(tmp_path, images, monkeypatch):
     first = oche.search(SPACE, data=images, epochs=1, batch=32, checkpoints=tmp_path)
-    monkeypatch.setattr("oche.loop.SearchStep.__call__", lambda *args, **options: pytest.fail("a step was made"))
+    monkeypatch.setattr("oche.step.SearchStep.__call__", lambda *args, **options: pytest.fail("a step was made"))
     second = oche.search(SPACE, data=images, epochs=1, batch=32, checkpoints=tmp_path)
     assert second.architecture == first.architecture
     assert same(second.supernet.state_dict(), first.supernet.state_dict())

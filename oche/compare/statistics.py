@@ -182,9 +182,10 @@ def anytime(space: Space, judge: Judge, entry: Entry) -> list[float]:
     if judge.table is None or "logits" not in entry:
         return []
     chosen = method(entry["cell"]["method"]).fitted(space.name, entry["cell"]["data"])
+    left = [{}, *entry.get("remaining", [{}] * (len(entry["logits"]) - 1))]  # results of oche 0.1 have no decisions
     return [
-        judge.table(select_recorded(space.domain, table, chosen.selection, chosen.relaxation))
-        for table in entry["logits"]
+        judge.table(select_recorded(space.domain, table, chosen.selection, chosen.relaxation, remaining))
+        for table, remaining in zip(entry["logits"], left, strict=True)
     ]
 
 

@@ -164,6 +164,7 @@ class Search:
         return {
             "architecture": dict(result.architecture.items),
             "logits": [_rounded(table) for table in found.logits],
+            "remaining": [record.get("remaining", {}) for record in records],
             "entropy": [record["entropy"] for record in records],
             "valid_accuracy": [100 * record["valid_accuracy"] for record in records if "valid_accuracy" in record],
             "epoch_seconds": [record["seconds"] for record in records],

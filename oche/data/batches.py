@@ -5,13 +5,14 @@ A run can therefore be resumed at any batch, and data on the device gives the sa
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import signal
 from collections.abc import Iterable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -78,6 +79,10 @@ class DeviceBatches:
     def __len__(self) -> int:
         return len(self._plan)
 
+    def with_batch(self, batch: int) -> DeviceBatches:
+        """The same images in batches of another size."""
+        return _with_plan(self, replace(self._plan, batch=batch))
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See `Batches`."""
         for number, indices in enumerate(self._plan.epoch(epoch)[start:], start):
@@ -105,6 +110,10 @@ class StreamBatches:
     def __len__(self) -> int:
         return len(self._plan)
 
+    def with_batch(self, batch: int) -> StreamBatches:
+        """The same images in batches of another size."""
+        return _with_plan(self, replace(self._plan, batch=batch))
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """See `Batches`."""
         loader: data.DataLoader[Batch | InputError] = data.DataLoader(
@@ -126,6 +135,15 @@ class StreamBatches:
                 prepare(images, self._normalize, self._augment, draws),
                 labels.to(self._device, non_blocking=True),
             )
+
+
+_Own = TypeVar("_Own", DeviceBatches, StreamBatches)
+
+
+def _with_plan(batches: _Own, plan: _Plan) -> _Own:
+    other = copy.copy(batches)
+    other._plan = plan
+    return other
 
 
 def _leave_signals_to_parent(worker: int) -> None:
@@ -222,6 +240,10 @@ def _generator_of(sampler: object) -> torch.Generator | None:
     return sampler.generator if isinstance(sampler, data.RandomSampler | data.WeightedRandomSampler) else None
 
 
+PartBatches: TypeAlias = DeviceBatches | StreamBatches
+"""Batches of a part of a data set."""
+
+
 def batches(
     part: Part,
     *,
@@ -234,7 +256,7 @@ def batches(
     device: torch.device,
     stream: bool | None = None,
     workers: int | None = None,
-) -> Batches:
+) -> PartBatches:
     """Batches of a part on a device.
 
     Args:

@@ -18,9 +18,10 @@ class Job:
     Attributes:
         name: `search`, `train`, `random 1`, ...
         epochs: planned.
-        steps: of each epoch.
+        steps: of each epoch, or of the first where they differ.
         done: steps that earlier sessions have done.
         records: of the epochs that earlier sessions have finished.
+        total: steps of all epochs; None: they are alike.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Job:
     steps: int
     done: int = 0
     records: tuple[Mapping[str, Any], ...] = ()
+    total: int | None = None
 
 
 class Listener:

@@ -38,7 +38,7 @@ class ProgressBar(Listener):
         self._console = console
         self._lines = PlainLines(partial(console.print, highlight=False, markup=False, soft_wrap=True))
         self._bar: Progress | None = None
-        self._steps = 1
+        self._epochs = 1
         self._read_at = 0.0
 
     def start(self, job: Job) -> None:
@@ -54,22 +54,22 @@ class ProgressBar(Listener):
             expand=True,
         )
         self._lines.start(job)
-        self._steps = job.steps
+        self._epochs = job.epochs
         numbers = _short(job.records[-1]) if job.records else ""
         epoch = f"{min(len(job.records) + 1, job.epochs)}/{job.epochs}"
-        self._bar.add_task(job.name, total=job.epochs * job.steps, completed=job.done, epoch=epoch, numbers=numbers)
+        total = job.epochs * job.steps if job.total is None else job.total
+        self._bar.add_task(job.name, total=total, completed=job.done, epoch=epoch, numbers=numbers)
         self._bar.start()
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
         """Move the bar, and refresh the numbers now and then."""
         assert self._bar is not None
         task = self._bar.tasks[0]
-        total = task.total or 0
-        fields: dict[str, Any] = {"epoch": f"{epoch + 1}/{round(total / self._steps)}"}
+        fields: dict[str, Any] = {"epoch": f"{epoch + 1}/{self._epochs}"}
         if time.monotonic() - self._read_at > SECONDS_BETWEEN_READINGS:
             fields["numbers"] = _short({f"train_{k}": v for k, v in meter.means().items()})
             self._read_at = time.monotonic()
-        self._bar.update(task.id, completed=epoch * self._steps + step + 1, **fields)
+        self._bar.update(task.id, advance=1, **fields)
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Show the epoch's numbers."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from oche.moment import Moment
+from oche.nn.mixture import Mixture
 
 
 class Relaxation(Protocol):
@@ -22,8 +23,11 @@ class Relaxation(Protocol):
         """
         ...
 
-    def draw(self, logits: Mapping[str, Tensor], now: Moment) -> dict[str, Tensor]:
-        """One differentiable draw from the current random state; the loop fixes that state within a step."""
+    def draw(self, logits: Mapping[str, Tensor], now: Moment) -> Mixture:
+        """One differentiable draw from the current random state; the loop fixes that state within a step.
+
+        The weight of a single logit is 1: such an edge has been decided.
+        """
         ...
 
     def mean(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ The radius grows linearly over the search, `eps = 0.03 + 0.27 e / E`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from oche.moment import Moment
+from oche.nn.mixture import Mixture
 from oche.schedule import Linear, Schedule
 
 RADIUS = Linear(0.03, 0.30)
@@ -27,7 +27,7 @@ RADIUS = Linear(0.03, 0.30)
 class TrainingLoss(Protocol):
     """The loss of this step's training batch at other mixing weights, by the supernet in evaluation mode."""
 
-    def __call__(self, mixture: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, mixture: Mixture) -> Tensor:
         """A scalar, differentiable with respect to the mixture; nothing in the supernet moves."""
         ...
 
@@ -35,7 +35,7 @@ class TrainingLoss(Protocol):
 class Perturbation(Protocol):
     """Changes the mixture of the weight step."""
 
-    def apply(self, mixture: Mapping[str, Tensor], now: Moment, loss: TrainingLoss) -> dict[str, Tensor]:
+    def apply(self, mixture: Mixture, now: Moment, loss: TrainingLoss) -> Mixture:
         """The perturbed mixture, from the current random state.
 
         Args:
@@ -50,9 +50,9 @@ class Perturbation(Protocol):
 class Unperturbed:
     """Leaves the mixture as it is."""
 
-    def apply(self, mixture: Mapping[str, Tensor], now: Moment, loss: TrainingLoss) -> dict[str, Tensor]:
+    def apply(self, mixture: Mixture, now: Moment, loss: TrainingLoss) -> Mixture:
         """The same."""
-        return dict(mixture)
+        return mixture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class UniformPerturbation:
 
     radius: Schedule = RADIUS
 
-    def apply(self, mixture: Mapping[str, Tensor], now: Moment, loss: TrainingLoss) -> dict[str, Tensor]:
+    def apply(self, mixture: Mixture, now: Moment, loss: TrainingLoss) -> Mixture:
         """One draw for every row."""
         eps = self.radius.at(now.fraction)
         noise = {key: torch.empty_like(a).uniform_(-eps, eps) for key, a in mixture.items()}
@@ -93,7 +93,7 @@ class AdversarialPerturbation:
     radius: Schedule = RADIUS
     steps: int = 7
 
-    def apply(self, mixture: Mapping[str, Tensor], now: Moment, loss: TrainingLoss) -> dict[str, Tensor]:
+    def apply(self, mixture: Mixture, now: Moment, loss: TrainingLoss) -> Mixture:
         """From a random start in the box."""
         eps = self.radius.at(now.fraction)
         lowest = {key: (a - eps).clamp_min(0) for key, a in mixture.items()}

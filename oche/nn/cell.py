@@ -17,10 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from oche.nn.choice import Choice, total
+from oche.nn.mixture import Live, Mixture, live_in
 from oche.nn.operations import FactorizedReduce, NormForm, relu_conv_norm
-
-Mixture: TypeAlias = Mapping[str, Tensor]
-"""Mixing weights by key, one per candidate: drawn once a step and passed along."""
 
 Edges: TypeAlias = Sequence[Mapping[str, nn.Module]]
 """Per node, its edges by the index of the state they read."""
@@ -38,8 +36,13 @@ class MixedEdge(nn.Module):
         self.key = key
 
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
-        """The candidates' outputs, weighted by this edge's row of the mixture."""
-        return self.choice.mix(mixture[self.key], x)
+        """The outputs of the candidates that run, weighted by this edge's row of the mixture."""
+        return self.choice.mix(mixture[self.key], x, places=live_in(mixture).get(self.key))
+
+
+def runs(edge: nn.Module, live: Live) -> bool:
+    """Whether an edge runs: one on which candidates compete does not where none of them does."""
+    return not isinstance(edge, MixedEdge) or live.get(edge.key) != ()
 
 
 class DropPath(nn.Module):
@@ -83,10 +86,11 @@ class Wiring(Protocol):
 
 
 def one_by_one(nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture, finish: Finish) -> list[Tensor]:
-    """The reference: every edge is called and every node adds its edges."""
-    states = [*inputs]
+    """The reference: every edge that runs is called and every node adds its edges."""
+    states, live = [*inputs], live_in(mixture)
     for number, node in enumerate(nodes):
-        states.append(finish(number, total(edge(states[int(i)], mixture) for i, edge in node.items())))
+        terms = (edge(states[int(i)], mixture) for i, edge in node.items() if runs(edge, live))
+        states.append(finish(number, total(terms)))
     return states
 
 

@@ -78,9 +78,12 @@ class Choice(Decision):
         """The mixed output with the weights of `mixing`."""
         return self.mix(self.mixing, *inputs)
 
-    def mix(self, mixing: Tensor, *inputs: Tensor) -> Tensor:
-        """The mixed output with the given weights (`[options]`)."""
-        return weighted_sum(mixing, (candidate(*inputs) for candidate in self.candidates.values()))
+    def mix(self, mixing: Tensor, *inputs: Tensor, places: Sequence[int] | None = None) -> Tensor:
+        """The mixed output with the given weights (`[options]`), of all candidates or of those at some places."""
+        candidates = tuple(self.candidates.values())
+        if places is None:
+            return weighted_sum(mixing, (candidate(*inputs) for candidate in candidates))
+        return total(mixing[i] * candidates[i](*inputs) for i in places)
 
     def fixed(self, option: Candidate) -> nn.Module:
         """The chosen candidate itself."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.errors import InputError, unknown
-from oche.nn.cell import Cell, Mixture
+from oche.nn.cell import Cell
+from oche.nn.mixture import Mixture
 from oche.nn.operations import NormForm
 from oche.nn.structure import PLAIN, Structure
 from oche.task import ImageTask

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oche.nn.cell import Graph, Mixture
+from oche.nn.cell import Graph
+from oche.nn.mixture import Mixture
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.structure import PLAIN, Structure
 from oche.task import ImageTask

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from oche.nn.cell import Mixture
 from oche.nn.choice import decisions
+from oche.nn.mixture import Mixture
 from oche.nn.statistics import at_rest, moving
 
 SLOT = "A/"
@@ -47,6 +47,13 @@ class Supernet(nn.Module):
         self.logits = nn.ParameterDict()
         for key, n in options.items():
             self.logits[SLOT + key] = torch.zeros(n)
+
+    def add_logits(self, counts: Mapping[str, int]) -> None:
+        """Further logits, of decisions that are about choices and not in the body."""
+        for key, count in counts.items():
+            if SLOT + key not in self.logits:
+                device = next(iter(self.logits.values())).device
+                self.logits[SLOT + key] = torch.zeros(count, device=device)
 
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
         """The body's output under the given mixing weights."""

@@ -27,6 +27,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from oche.nn.mixture import each
 from oche.objective.base import Bilevel, Point, mixture_gradient, weight_gradient
 from oche.objective.unrolled import displaced, displacement, mixed_product
 
@@ -55,7 +56,7 @@ class FiniteDifferences:
     def mixed_after_hessian(self, problem: Bilevel, point: Point, direction: Sequence[Tensor]) -> dict[str, Tensor]:
         """See `Products`."""
         eps = displacement(direction, self.radius)
-        fixed = {key: a.detach() for key, a in point.mixture.items()}
+        fixed = each(point.mixture, Tensor.detach)
         sides = []
         for shifted in displaced(point.weights, direction, eps):
             free = [w.requires_grad_() for w in shifted]

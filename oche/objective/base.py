@@ -17,7 +17,7 @@ from torch import Tensor
 from oche.data.batches import Batch
 from oche.errors import InputError
 from oche.moment import Moment
-from oche.nn.cell import Mixture
+from oche.nn.mixture import Mixture
 
 
 class Bilevel(Protocol):

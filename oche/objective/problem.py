@@ -11,7 +11,7 @@ from torch import Tensor
 from oche.data.batches import Batch
 from oche.evaluation import evaluating
 from oche.metrics import Loss
-from oche.nn.cell import Mixture
+from oche.nn.mixture import Mixture
 from oche.nn.supernet import Supernet
 from oche.randomness import frozen
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from oche.data.batches import Batch
-from oche.nn.cell import Mixture
+from oche.nn.mixture import Mixture, each
 from oche.objective.base import Bilevel, InnerStep, Point, mixture_gradient, weight_gradient
 
 
@@ -63,7 +63,7 @@ Loss: TypeAlias = Callable[[Sequence[Tensor], Mixture, Batch], Tensor]
 def look_ahead(problem: Bilevel, point: Point, inner: InnerStep) -> list[Tensor]:
     """Step 1: `w'`, where the next step of the weights leads (DARTS Eq. 6); leaves that require a gradient."""
     free = [w.detach().requires_grad_() for w in point.weights]
-    fixed = {key: a.detach() for key, a in point.mixture.items()}
+    fixed = each(point.mixture, Tensor.detach)
     ahead = inner.apply(point.weights, weight_gradient(problem.train(free, fixed, point.train_batch), free))
     return [w.detach().requires_grad_() for w in ahead]
 

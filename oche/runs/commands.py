@@ -179,7 +179,8 @@ def select(
             f"selection {selection or of_run.name!r} looks at the supernet, of which the records have the logits only; "
             "give --selection magnitude"
         )
-    architecture = select_recorded(space.domain, by_epoch[chosen]["logits"], rule, of_run.relaxation)
+    entry = by_epoch[chosen]
+    architecture = select_recorded(space.domain, entry["logits"], rule, of_run.relaxation, entry.get("remaining"))
     if save is not None:
         write_whole(save, (architecture.to_json() + "\n").encode())
     if output.json:

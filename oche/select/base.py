@@ -10,7 +10,49 @@ from torch import Tensor
 from oche.architecture import Architecture
 from oche.domain import Domain
 from oche.mixture.base import Relaxation
+from oche.optim import OptimizerSettings
+from oche.remaining import Remaining
 from oche.select.scene import Scene
+
+
+class Deciding(Protocol):
+    """A search whose selection decides, as `Tuning` sees it."""
+
+    @property
+    def scene(self) -> Scene:
+        """The supernet as it is now."""
+        ...
+
+    def settle(self, remaining: Remaining) -> None:
+        """From here on only this remains."""
+        ...
+
+
+class Tuning(Protocol):
+    """How a selection goes on training the supernet between its decisions."""
+
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        """Of the weights, begun anew; its schedule runs over all of the tuning."""
+        ...
+
+    @property
+    def move_logits(self) -> bool:
+        """Whether the logits of what is undecided keep moving."""
+        ...
+
+    def epochs(self, domain: Domain) -> float:
+        """How long it takes, in epochs of the search."""
+        ...
+
+    def act(self, search: Deciding, done: float) -> None:
+        """Make the decisions that are due: a function of the search alone, since it may be resumed here.
+
+        Args:
+            search: in which to decide.
+            done: epochs of tuning that are done.
+        """
+        ...
 
 
 class Selection(Protocol):
@@ -19,6 +61,11 @@ class Selection(Protocol):
     @property
     def needs_supernet(self) -> bool:
         """Whether it looks at more than the logits, so that it cannot be repeated from a search's records."""
+        ...
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """How it goes on training before `select`; None: it does not."""
         ...
 
     def preview(self, domain: Domain, logits: Mapping[str, Tensor], relaxation: Relaxation) -> Architecture:

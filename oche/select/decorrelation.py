@@ -36,8 +36,9 @@ from oche.errors import InputError
 from oche.evaluation import evaluating
 from oche.mixture.base import Relaxation
 from oche.needs import CELLS, Feature
-from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Mixture, Wiring
+from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Wiring, runs
 from oche.nn.choice import total
+from oche.nn.mixture import Mixture, live_in
 from oche.select.magnitude import Magnitude
 from oche.select.scene import Scene
 
@@ -68,6 +69,7 @@ class Decorrelation:
     NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
 
     needs_supernet: ClassVar[bool] = True
+    tuning: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         if self.images < 1:
@@ -85,7 +87,7 @@ class Decorrelation:
         """
         weights = {
             (key, name): a
-            for key, row in scene.mixture.items()
+            for key, row in scene.rows.items()
             for name, a in zip(scene.domain.edges[key].candidates, row.tolist(), strict=True)
         }
         nodes_of = {edge.key: node for node in scene.domain.nodes for edge in node.edges}
@@ -191,13 +193,18 @@ class _Recorder:
     def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture, finish: Finish) -> list[Tensor]:
         """See `Wiring`."""
         states, outputs, members = [*inputs], list[Tensor](), list[Member]()
+        live = live_in(mixture)
         for number, node in enumerate(nodes):
             terms = []
             for source, edge in node.items():
+                if not runs(edge, live):
+                    continue
                 assert isinstance(edge, MixedEdge)
-                for a, (name, candidate) in zip(mixture[edge.key], edge.choice.candidates.items(), strict=True):
+                row, candidates = mixture[edge.key], tuple(edge.choice.candidates.items())
+                for place in live.get(edge.key, range(len(candidates))):
+                    name, candidate = candidates[place]
                     output = candidate(states[int(source)])
-                    terms.append(a * output)
+                    terms.append(row[place] * output)
                     if name != NONE:
                         members.append((edge.key, name))
                         outputs.append(output.flatten())

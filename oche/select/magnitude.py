@@ -21,6 +21,7 @@ class Magnitude:
     CITES: ClassVar[tuple[str, ...]] = ("darts",)
 
     needs_supernet: ClassVar[bool] = False
+    tuning: ClassVar[None] = None
 
     def preview(self, domain: Domain, logits: Mapping[str, Tensor], relaxation: Relaxation) -> Architecture:
         """Compare float64 log mixing weights, which do not saturate."""

@@ -9,11 +9,16 @@ import torch
 from oche.architecture import Architecture
 from oche.domain import Domain
 from oche.mixture.base import Relaxation
+from oche.remaining import Remaining
 from oche.select.base import Selection
 
 
 def select_recorded(
-    domain: Domain, table: Mapping[str, Sequence[float]], selection: Selection, relaxation: Relaxation
+    domain: Domain,
+    table: Mapping[str, Sequence[float]],
+    selection: Selection,
+    relaxation: Relaxation,
+    remaining: Mapping[str, Sequence[int]] | None = None,
 ) -> Architecture:
     """The architecture that a rule selects by the logits alone.
 
@@ -22,6 +27,7 @@ def select_recorded(
         table: logits by key.
         selection: the rule.
         relaxation: from logits to mixing weights.
+        remaining: what had not been decided yet, as `Remaining` writes it; None: everything.
     """
-    values = {key: torch.tensor(row) for key, row in table.items()}
-    return selection.preview(domain.restrict(values.keys()), values, relaxation)
+    values, left = {key: torch.tensor(row) for key, row in table.items()}, Remaining.from_plain(remaining or {})
+    return selection.preview(left.domain(domain.restrict(values.keys())), left.narrow(values), relaxation)

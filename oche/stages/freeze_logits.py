@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
+from oche.domain import Domain
+from oche.moment import Moment
 from oche.schedule import Length
-from oche.stages.base import EpochPlan
+from oche.stages.base import Course, EpochPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,15 @@ class FreezeLogits:
 
     first: Length
 
+    restarts: ClassVar[bool] = False
+
+    def logits(self, domain: Domain) -> Mapping[str, int]:
+        """None."""
+        return {}
+
     def plan(self, plan: EpochPlan, epoch: int, epochs: int) -> EpochPlan:
         """Freeze the logits in the first part."""
         return replace(plan, move_logits=plan.move_logits and epoch >= self.first.of(epochs))
+
+    def act(self, course: Course, now: Moment) -> None:
+        """Nothing."""

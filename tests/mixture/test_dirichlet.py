@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from oche.loop import SearchStep
 from oche.methods import METHODS
 from oche.mixture.dirichlet import LEAST, Dirichlet, concentration
 from oche.moment import Moment
 from oche.nn.cell import MixedEdge
 from oche.nn.network import Stack
 from oche.spaces.registry import space
+from oche.step import SearchStep
 from oche.task import ImageTask
 
 DOUBLE = torch.float64

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.data.batches import Batch
-from oche.loop import SearchStep
 from oche.methods import METHODS
 from oche.mixture.perturbation import (
     RADIUS,
@@ -26,6 +25,7 @@ from oche.objective.problem import SupernetProblem
 from oche.randomness import derive, frozen
 from oche.schedule import Constant
 from oche.spaces.registry import space
+from oche.step import SearchStep
 from oche.task import ImageTask
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from oche.data.batches import Batch
 from oche.moment import Moment
-from oche.nn.cell import Mixture
+from oche.nn.mixture import Mixture
 from oche.nn.network import Stack
 from oche.nn.supernet import logits, weights
 from oche.objective.amended import Amended, ExactProducts, FiniteDifferences, Products

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from oche.data.batches import Batch
 from oche.errors import InputError
 from oche.moment import Moment
-from oche.nn.cell import Mixture
+from oche.nn.mixture import Mixture
 from oche.objective.asymptotic import Asymptotic
 from oche.objective.base import Point
 from oche.objective.unrolled import Unrolled

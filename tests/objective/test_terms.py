@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from oche.data.batches import Batch
 from oche.errors import InputError
-from oche.loop import SearchStep
 from oche.methods import METHODS
 from oche.mixture.softmax import Softmax
 from oche.moment import Moment
@@ -25,6 +24,7 @@ from oche.optim import SGD, Adam, AdamW, OptimizerSettings
 from oche.randomness import derive, frozen
 from oche.schedule import Constant
 from oche.spaces.module_space import ModuleSpace
+from oche.step import SearchStep
 
 CPU = torch.device("cpu")
 NOW = Moment(epoch=0, epochs=1)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from oche.data.batches import Batch
 from oche.moment import Moment
-from oche.nn.cell import Mixture
 from oche.nn.choice import Choice
+from oche.nn.mixture import Mixture
 from oche.nn.network import Stack
 from oche.nn.supernet import ModuleBody, Supernet, logits, weights
 from oche.objective.base import Bilevel, Point

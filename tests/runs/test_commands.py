@@ -137,4 +137,4 @@ def test_select_takes_the_methods_numbers_for_the_space_of_the_run(tmp_path, mon
         "oche.runs.commands.select_recorded", lambda *args: asked.append(args) or select_recorded(*args)
     )
     select(path)
-    assert asked[0][-1] == method("sp-darts").fitted("rdarts-s2").relaxation != method("sp-darts").relaxation
+    assert asked[0][3] == method("sp-darts").fitted("rdarts-s2").relaxation != method("sp-darts").relaxation

@@ -168,7 +168,7 @@ def refused(ended: Ended, *parts: str) -> None:
 
 # -- faults ------------------------------------------------------------------------------------------------------------
 
-A_SEARCH_STEP = "oche.loop.SearchStep.__call__"
+A_SEARCH_STEP = "oche.step.SearchStep.__call__"
 A_SEARCH_VALIDATION = "oche.loop.evaluate"
 A_TRAINING_STEP = "oche.training.trainer.set_rate"
 AN_EVALUATION = "oche.training.trainer.evaluate"

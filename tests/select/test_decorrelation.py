@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import oche
 from oche.domain import Domain, Edge, Node
@@ -168,7 +171,16 @@ def scene(name: str, images: Images, structure: Structure = PLAIN) -> Scene:
         for _ in range(3):
             supernet(torch.randn(16, 1, 8, 8), Softmax().mean(logits(supernet)))
     domain = searched.domain.restrict(logits(supernet).keys())
-    return Scene(domain=domain, supernet=supernet, relaxation=Softmax(), images=images, device=CPU)
+    return Scene(
+        whole=domain,
+        supernet=supernet,
+        relaxation=Softmax(),
+        images=images,
+        loss=F.cross_entropy,
+        metrics={},
+        seed=0,
+        device=CPU,
+    )
 
 
 @pytest.mark.parametrize(("name", "structure"), [("darts", NodeNorm()), ("bench125", PLAIN)])
@@ -225,7 +237,7 @@ def test_only_the_first_images_count() -> None:
     few, many = Images(10, 5), Images(10, 10)
     many._images[0], many._images[1][:5] = few._images[0], few._images[1]
     here = scene("bench125", few)
-    there = Scene(domain=here.domain, supernet=here.supernet, relaxation=here.relaxation, images=many, device=CPU)
+    there = replace(here, images=many)
     assert Decorrelation().select(here) == Decorrelation(images=15).select(there)
 
 

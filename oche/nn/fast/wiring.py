@@ -10,22 +10,33 @@ mixes with what it knows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from oche.nn.cell import Edges, Finish, MixedEdge, Mixture, one_by_one
+from oche.nn.cell import Edges, Finish, MixedEdge, one_by_one, runs
 from oche.nn.choice import Choice
 from oche.nn.fast.part import Member
 from oche.nn.fast.planning import Evaluated, plan
+from oche.nn.mixture import Mixture, live_in
+
+PATTERNS = 16
+"""Plans of a state that are kept, beside that with all candidates: where a mixture is sparse, other candidates run at
+other steps."""
+
+
+_Pattern: TypeAlias = tuple[str, torch.dtype, tuple[tuple[int, ...] | None, ...], frozenset[int]]
+"""Device, precision, which candidates of each edge run, and which of those have the weight zero."""
 
 
 class FromState:
     """The edges that leave one state.
 
-    In an evaluation (no gradient, running statistics at rest) candidates of weight zero are not computed, which is
-    exact: they would add zeros. Elsewhere they are, because they have a gradient or statistics that move; and on a GPU,
-    where the host would have to wait for the weights.
+    Candidates of which a mixture says that they do not run are not computed. In an evaluation (no gradient, running
+    statistics at rest) candidates of weight zero are not computed either, which is exact: they would add zeros.
+    Elsewhere they are, because they have a gradient or statistics that move; and on a GPU, where the host would have to
+    wait for the weights.
 
     Args:
         edges: with the node each leads to.
@@ -34,39 +45,52 @@ class FromState:
     def __init__(self, edges: Sequence[tuple[int, nn.Module]]) -> None:
         self._whole = [(node, edge) for node, edge in edges if not _is_mixture(edge)]
         self._keys: list[str] = []
-        self._members: list[Member] = []
+        self._members: list[list[Member]] = []
+        place = 0
         for node, edge in edges:
             if isinstance(edge, MixedEdge) and _is_mixture(edge):
                 self._keys.append(edge.key)
                 candidates = edge.choice.candidates.values()
-                self._members += [Member(node, i, c) for i, c in enumerate(candidates, start=len(self._members))]
-        self._plans: dict[tuple[str, torch.dtype], tuple[Evaluated | None, list[Member]]] = {}
-        self._last: tuple[object, tuple[Evaluated | None, list[Member]]] = (None, (None, []))
+                self._members.append([Member(node, i, c) for i, c in enumerate(candidates, start=place)])
+                place += len(candidates)
+        self._plans: dict[_Pattern, tuple[Evaluated | None, list[Member]]] = {}
 
     def __call__(self, x: Tensor, mixture: Mixture) -> list[tuple[int, Tensor]]:
         """What the edges add, with the node each term belongs to."""
-        terms = [(node, edge(x, mixture)) for node, edge in self._whole]
-        if self._members:
-            fan, rest = self._plan(x)
+        live = live_in(mixture)
+        terms = [(node, edge(x, mixture)) for node, edge in self._whole if runs(edge, live)]
+        running = tuple(live.get(key) for key in self._keys)
+        if any(places != () for places in running):
+            fan, rest = self._plan(x, running)
             mixing = torch.cat([mixture[key] for key in self._keys]).to(x.dtype)
             if fan is not None and not fan.uniform:
-                fan, rest = None, self._members
+                fan, rest = None, self._running(running)
             elif fan is not None and fan.at_rest and not torch.is_grad_enabled() and x.device.type == "cpu":
-                fan, rest = self._plan(x, frozenset(place for place, a in enumerate(mixing.tolist()) if a == 0))
+                idle = frozenset(place for place, a in enumerate(mixing.tolist()) if a == 0)
+                fan, rest = self._plan(x, running, idle)
             if fan is not None:
                 terms += zip(fan.edges, fan(x, mixing), strict=True)
             terms += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
         return terms
 
-    def _plan(self, x: Tensor, idle: frozenset[int] = frozenset()) -> tuple[Evaluated | None, list[Member]]:
-        setting = (x.device.type, x.dtype)
-        if not idle:
-            if setting not in self._plans:
-                self._plans[setting] = plan(self._members, x)
-            return self._plans[setting]
-        if (setting, idle) != self._last[0]:  # one is enough: a mixture is evaluated batch after batch
-            self._last = (setting, idle), plan(self._members, x, idle)
-        return self._last[1]
+    def _running(self, running: Sequence[tuple[int, ...] | None]) -> list[Member]:
+        """The candidates that run, of those places on each edge (None: all)."""
+        return [
+            member
+            for members, places in zip(self._members, running, strict=True)
+            for member in (members if places is None else [members[i] for i in places])
+        ]
+
+    def _plan(
+        self, x: Tensor, running: tuple[tuple[int, ...] | None, ...], idle: frozenset[int] = frozenset()
+    ) -> tuple[Evaluated | None, list[Member]]:
+        pattern = (x.device.type, x.dtype, running, idle)
+        if pattern not in self._plans:
+            if len(self._plans) > PATTERNS:
+                # The oldest goes, but never the first one, with which most searches do all their steps.
+                del self._plans[list(self._plans)[1]]
+            self._plans[pattern] = plan(self._running(running), x, idle)
+        return self._plans[pattern]
 
 
 class ByState:
