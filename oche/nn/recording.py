@@ -75,19 +75,17 @@ class GramRecorder:
 
 
 class NormRecorder:
-    """A `Wiring` that keeps the norms of a cell's states.
+    """A `Wiring` that keeps how large the states of a cell are.
 
     Attributes:
-        kind: the first part of the keys of the cell's edges.
-        norms: of its inputs and nodes, in their order, at the last call.
+        sizes: root mean squares of its inputs and nodes, in their order, at the last call.
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.norms: list[float] = []
+    def __init__(self) -> None:
+        self.sizes: list[float] = []
 
     def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture, finish: Finish) -> list[Tensor]:
         """See `Wiring`."""
         states = one_by_one(nodes, inputs, mixture, finish)
-        self.norms = torch.stack([state.double().norm() for state in states]).tolist()
+        self.sizes = torch.stack([state.double().square().mean().sqrt() for state in states]).tolist()
         return states
