@@ -4,9 +4,11 @@ Architectures found where the loss is sharply curved in the logits lose most whe
 Wang-2021, Sec. 2.2). The loss is that of the mean mixture, with batch statistics, at fixed weights:
 
 1. `g(A) = dL_valid(w, mean(A))/dA`, once, with its graph;
-2. power iteration `v <- H v / ||H v||`, where `H v = d<g, v>/dA` is exact (double backward), no difference quotient;
-3. the Rayleigh quotient `v^T H v`, for `||v|| = 1`. `H` is symmetric, so an eigenvalue lies within `||H v - (v^T H v)
-   v||` of it; the iteration ends when that is small.
+2. power iteration `v, H v, H (H v), ...`, where `H v = d<g, v>/dA` is exact (double backward), no difference quotient;
+3. the best eigenvector in the span of all of them (Rayleigh-Ritz; the Lanczos method). The last of them alone, as in
+   the plain power iteration, needs several times as many products, and never settles where two eigenvalues differ in
+   sign alone. For `||v|| = 1` and symmetric `H` an eigenvalue lies within `||H v - (v^T H v) v||` of `v^T H v`; the
+   iteration ends when that is small.
 
 "Dominant" is the eigenvalue of the largest absolute value, with its sign. R-DARTS looks at how it *grows* within a
 search; the number of one moment has no threshold, because it depends on the temperature and the loss.
@@ -39,7 +41,7 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Eigenvalue:
-    """The end of a power iteration.
+    """The end of an iteration.
 
     Attributes:
         value: the Rayleigh quotient, in units of the loss per squared logit.
@@ -60,7 +62,7 @@ class Eigenvalue:
 def dominant_eigenvalue(
     scene: Scene, *, images: int = IMAGES, products: int = PRODUCTS, tolerance: float = TOLERANCE
 ) -> Eigenvalue:
-    """By power iteration, from a start that the scene's seed fixes.
+    """By repeated products, from a start that the scene's seed fixes.
 
     Args:
         scene: what remains of its decisions is what the Hessian is about.
@@ -69,7 +71,8 @@ def dominant_eigenvalue(
         tolerance: of the residual, relative to the eigenvalue.
 
     Raises:
-        RuntimeError: the supernet or the loss has no second derivative.
+        RuntimeError: the supernet or the loss refuses a second derivative. PyTorch does not notice an operation of the
+            user's that is marked `once_differentiable`; its part of the Hessian is then missing.
     """
     x, y = first_batch(scene, images)
     values = {key: value.clone().requires_grad_() for key, value in scene.logits.items()}
@@ -87,23 +90,26 @@ def dominant_eigenvalue(
             torch.autograd.grad(loss, variables, create_graph=True, allow_unused=True, materialize_grads=True)
         )
         v = torch.randn(gradient.shape, generator=generator(scene.seed, "eigenvalue"), dtype=gradient.dtype)
-        v = (v / v.norm()).to(gradient.device)
+        v = v.to(gradient.device)
+        basis, images_of = gradient.new_zeros(0, len(v)), gradient.new_zeros(0, len(v))
         value = residual = 0.0
-        done = 0
-        while done < products:
-            product = _flat(
-                torch.autograd.grad(
-                    gradient, variables, v, retain_graph=True, allow_unused=True, materialize_grads=True
-                )
+        while len(basis) < min(products, len(v)):
+            basis = torch.cat([basis, (v / v.norm())[None]])
+            product = torch.autograd.grad(
+                gradient, variables, basis[-1], retain_graph=True, allow_unused=True, materialize_grads=True
             )
-            done += 1
-            value = float(v @ product)
-            residual = float((product - value * v).norm())
-            length = product.norm()
-            if length == 0 or residual <= tolerance * abs(value):
+            images_of = torch.cat([images_of, _flat(product)[None]])
+            small = basis @ images_of.T
+            ritz, vectors = torch.linalg.eigh((small + small.T) / 2)
+            place = int(ritz.abs().argmax())
+            value, of_basis = float(ritz[place]), vectors[:, place]
+            residual = float((of_basis @ images_of - value * (of_basis @ basis)).norm())
+            v = images_of[-1]
+            for _ in range(2):  # rounding leaves a part of the basis the first time
+                v = v - (basis @ v) @ basis
+            if residual <= tolerance * abs(value) or v.norm() == 0:
                 break
-            v = product / length
-    return Eigenvalue(value=value, residual=residual, products=done)
+    return Eigenvalue(value=value, residual=residual, products=len(basis))
 
 
 def _flat(tensors: tuple[Tensor, ...]) -> Tensor:

@@ -1,9 +1,9 @@
 """Which probes a search has, and when they look.
 
 What costs nothing is written into the record of every epoch. The others look once, when the search is over and has
-selected: at a few images each, so that they take the time of a step or two however long the search was. Only the eigenvalue
-costs more, about a step for each Hessian-vector product; how many it gets depends on the length of the search. Nothing
-of a search depends on a probe: they leave weights, statistics and random states as they are.
+selected: at a few images each, so that they take the time of a step or two however long the search was. Only the
+eigenvalue costs more, about a step for each Hessian-vector product; how many it gets depends on the length of the
+search. Nothing of a search depends on a probe: they leave weights, statistics and random states as they are.
 """
 
 from __future__ import annotations
