@@ -24,7 +24,7 @@ from oche.select.scene import Scene
 Value = TypeVar("Value")
 
 STEPS_PER_PRODUCT = 100
-"""Steps of a search for each Hessian-vector product, which takes 1.2 times as long as a step (docs/verdict.md), so that
+"""Steps of a search for each Hessian-vector product, which takes about as long as a step (docs/verdict.md), so that
 the products take about 1 % of the search at most."""
 
 FEWEST_PRODUCTS = 5
