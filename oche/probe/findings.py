@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 class Status(str, Enum):
@@ -39,6 +40,11 @@ class Finding:
     status: Status | None
     statement: str
     remedy: str = ""
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Finding:
+        """From its fields as JSON holds them, where a status is text."""
+        return cls(**{**plain, "status": None if plain["status"] is None else Status(plain["status"])})
 
 
 def worst(evidence: Sequence[Finding]) -> Status:

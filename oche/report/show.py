@@ -270,7 +270,7 @@ def _verdict(console: Console, run: RunRecord) -> None:
         # In a terminal the words are wrapped; a pipe gets the line as it is.
         wide = not console.is_terminal
         console.print(f"verdict: {run.result['search']['verdict']}", soft_wrap=wide)
-        evidence = [Finding(**finding) for finding in run.result["search"].get("evidence", ())]
+        evidence = [Finding.from_plain(finding) for finding in run.result["search"].get("evidence", ())]
         for line in evidence_lines(evidence):
             console.print(f"  {line}", soft_wrap=wide)
         console.print()
