@@ -26,7 +26,6 @@ from oche.evaluation import all_finite, evaluate
 from oche.listeners.base import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Metric
-from oche.moment import Moment
 from oche.nn.mixture import Mixture
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
@@ -129,9 +128,9 @@ def run_search(
     job = Job("search", len(timetable.lengths), timetable.lengths[0], run.steps, tuple(run.records), timetable.total)
     with watching.job(job):
         while not run.over:
-            now = Moment(epoch=min(run.epoch, epochs - 1), epochs=epochs)
             epoch_plan, length = timetable.plans[run.epoch], timetable.lengths[run.epoch]
-            run.relax(epoch_plan.relaxation)
+            now = epoch_plan.moment(run.epoch)
+            run.follow(epoch_plan)
             if not run.done:
                 for stage in method.stages if run.epoch < epochs else ():
                     stage.act(run, now)
@@ -173,7 +172,7 @@ def run_search(
                 record |= validations()
             rows, preview = run.scene.rows, run.preview()
             record |= {"entropy": entropy(rows), "entropy_by_kind": entropy_by_kind(rows)}
-            record |= probes.of_epoch(run.scene, preview)
+            record |= probes.of_epoch(run.scene.concluded, preview)
             record |= {"logits": table, "architecture": dict(preview.items)}
             if run.remaining.kept:
                 record["remaining"] = run.remaining.to_plain()
@@ -191,9 +190,10 @@ def run_search(
     shown = f"valid_{next(iter(metrics), 'loss')}"
     validation = next((record[shown] for record in reversed(run.records) if shown in record), None)
     last = run.records[-1]
-    architecture = method.selection.select(run.scene)
+    scene = run.scene.concluded
+    architecture = method.selection.select(scene)
     # Where the time is up, it is not spent on looking.
-    looked = (NO_PROBES if deadline.passed else probes).of_search(run.scene, architecture, run.steps)
+    looked = (NO_PROBES if deadline.passed else probes).of_search(scene, architecture, run.steps)
     verdict = judge(
         architecture,
         domain,
@@ -269,14 +269,14 @@ class _Timetable:
     def fraction(self, epoch: int) -> float:
         """The finished share of the search, or of the tuning after it."""
         if epoch < self.search:
-            return epoch / self.search
+            return self.plans[epoch].moment(epoch).fraction
         return self.tuned(epoch, 0) / self.tuned(len(self.lengths), 0)
 
 
 def _plan(method: Method, epoch: int, epochs: int) -> EpochPlan:
-    plan = EpochPlan(relaxation=method.relaxation)
+    plan = EpochPlan(relaxation=method.relaxation, end=epochs)
     for stage in method.stages:
-        plan = stage.plan(plan, epoch, epochs)
+        plan = stage.plan(plan, epoch - plan.begin, plan.end - plan.begin)
     return plan
 
 

@@ -40,6 +40,11 @@ def distribution(logits: Tensor) -> DirichletDistribution:
     return DirichletDistribution(concentration(logits), validate_args=False)
 
 
+def _sample(logits: Tensor) -> Tensor:
+    """One draw per row; of a single component it is 1, where `rsample` has no gradient but NaN."""
+    return distribution(logits).rsample() if logits.shape[-1] > 1 else torch.softmax(logits, -1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dirichlet:
     """`a ~ Dirichlet(elu(A) + 1)`."""
@@ -53,7 +58,7 @@ class Dirichlet:
 
     def draw(self, logits: Mapping[str, Tensor], now: Moment) -> dict[str, Tensor]:
         """One draw for every key, a sample of the expectation in Wang-2021 Eq. 3.2."""
-        return {key: distribution(value).rsample() for key, value in logits.items()}
+        return {key: _sample(value) for key, value in logits.items()}
 
     def mean(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`beta / sum(beta)`."""

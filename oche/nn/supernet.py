@@ -48,6 +48,13 @@ class Supernet(nn.Module):
         for key, n in options.items():
             self.logits[SLOT + key] = torch.zeros(n)
 
+    def add_logits(self, counts: Mapping[str, int]) -> None:
+        """Further logits, of decisions that are about choices and not in the body."""
+        for key, count in counts.items():
+            if SLOT + key not in self.logits:
+                device = next(iter(self.logits.values())).device
+                self.logits[SLOT + key] = torch.zeros(count, device=device)
+
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
         """The body's output under the given mixing weights."""
         return self.body(x, mixture)  # type: ignore[no-any-return]
