@@ -324,6 +324,7 @@ def _search(
             seed=options.seed,
             device=session.device,
             engine=options.engine,
+            probes=options.probes,
             listeners=session.listeners,
             checkpoints=checkpoints,
         )
@@ -335,11 +336,15 @@ def _search(
         directory.write_json("method.json", described(found.method))
         rate = found.method.logit_optimizer.lr.at(0)
         facts = {"steps": found.found.steps, "seconds": found.found.seconds, "stopped": found.found.stopped}
-        facts |= {"logit_rate": rate, "verdict": str(found.verdict), **asdict(found.verdict)}
+        facts |= {"logit_rate": rate, "verdict": str(found.verdict), "status": found.verdict.status}
+        looked = asdict(found.found.looked)
+        facts |= asdict(found.verdict) | {"probe_seconds": looked.pop("seconds"), "probes": looked}
         session.add_result("search", facts)
         session.say(draw(space, found.architecture))
         session.say(f"search: {found.found.steps} steps in {found.found.seconds:.0f} s, rate of the logits {rate:.2g}")
         session.say(f"verdict: {found.verdict}")
+        for remedy in found.verdict.remedies:
+            session.say(f"         {remedy}")
     return Architecture.load(directory.path / ARCHITECTURE)
 
 
