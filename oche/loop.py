@@ -26,11 +26,12 @@ from oche.evaluation import all_finite, evaluate
 from oche.listeners.base import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Metric
-from oche.moment import Moment
+from oche.nn.cell import set_drop_path
 from oche.nn.mixture import Mixture
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
 from oche.probe.entropy import entropy, entropy_by_kind
+from oche.probe.probes import NO_PROBES, Looked, Probes
 from oche.probe.verdict import LogitTable, Verdict, judge
 from oche.randomness import derive, frozen
 from oche.stages.base import EpochPlan
@@ -45,6 +46,7 @@ class Found:
         logits: the logits by key, at the start and after every epoch.
         records: one record of plain values per epoch.
         verdict: whether it can be trusted.
+        looked: what the probes saw at the end.
         steps: weight steps taken.
         seconds: wall time.
         stopped: why it ended before its last epoch; None if it did not.
@@ -54,6 +56,7 @@ class Found:
     logits: tuple[LogitTable, ...]
     records: tuple[Mapping[str, Any], ...]
     verdict: Verdict
+    looked: Looked
     steps: int
     seconds: float
     stopped: str | None
@@ -74,6 +77,7 @@ def run_search(
     listeners: Iterable[Listener] = (),
     keeper: Keeper | None = None,
     about: Mapping[str, Any] | None = None,
+    probes: Probes = NO_PROBES,
 ) -> Found:
     """Search until the last epoch, the deadline, or a loss that is no number.
 
@@ -91,6 +95,7 @@ def run_search(
         listeners: who watches.
         keeper: has the state of an earlier session, and keeps that of this one.
         about: plain values that tell this search from others: its data, its space.
+        probes: what looks at the search, and when; nothing of the search depends on it.
 
     Raises:
         InputError: no step can be made, or the very first epoch diverges.
@@ -124,9 +129,10 @@ def run_search(
     job = Job("search", len(timetable.lengths), timetable.lengths[0], run.steps, tuple(run.records), timetable.total)
     with watching.job(job):
         while not run.over:
-            now = Moment(epoch=min(run.epoch, epochs - 1), epochs=epochs)
             epoch_plan, length = timetable.plans[run.epoch], timetable.lengths[run.epoch]
-            run.relax(epoch_plan.relaxation)
+            now = epoch_plan.moment(run.epoch)
+            run.follow(epoch_plan)
+            set_drop_path(supernet, method.regularization.numbers.drop_path * now.fraction)
             if not run.done:
                 for stage in method.stages if run.epoch < epochs else ():
                     stage.act(run, now)
@@ -166,9 +172,10 @@ def run_search(
             record |= rates | {f"train_{name}": value for name, value in means.items()}
             if run.stopped is None:
                 record |= validations()
-            rows = run.scene.rows
+            rows, preview = run.scene.rows, run.preview()
             record |= {"entropy": entropy(rows), "entropy_by_kind": entropy_by_kind(rows)}
-            record |= {"logits": table, "architecture": dict(run.preview().items)}
+            record |= probes.of_epoch(run.scene.concluded, preview)
+            record |= {"logits": table, "architecture": dict(preview.items)}
             if run.remaining.kept:
                 record["remaining"] = run.remaining.to_plain()
             run.end_epoch(record)
@@ -185,19 +192,28 @@ def run_search(
     shown = f"valid_{next(iter(metrics), 'loss')}"
     validation = next((record[shown] for record in reversed(run.records) if shown in record), None)
     last = run.records[-1]
-    architecture = method.selection.select(run.scene)
+    scene = run.scene.concluded
+    architecture = method.selection.select(scene)
+    # Where the time is up, it is not spent on looking.
+    looked = (NO_PROBES if deadline.passed else probes).of_search(scene, architecture, run.steps)
     verdict = judge(
         architecture,
+        domain,
         first=first_table,
         last=last["logits"],
         entropies=(first_entropy, last["entropy"]),
         validation=None if validation is None else (shown.removeprefix("valid_"), validation),
+        none_weight=last.get("none_weight"),
+        skip_lead=last.get("skip_lead"),
+        looked=looked,
+        stopped=run.stopped,
     )
     return Found(
         architecture=architecture,
         logits=(first_table, *(record["logits"] for record in run.records)),
         records=tuple(run.records),
         verdict=verdict,
+        looked=looked,
         steps=run.steps,
         seconds=deadline.elapsed,
         stopped=run.stopped,
@@ -255,14 +271,14 @@ class _Timetable:
     def fraction(self, epoch: int) -> float:
         """The finished share of the search, or of the tuning after it."""
         if epoch < self.search:
-            return epoch / self.search
+            return self.plans[epoch].moment(epoch).fraction
         return self.tuned(epoch, 0) / self.tuned(len(self.lengths), 0)
 
 
 def _plan(method: Method, epoch: int, epochs: int) -> EpochPlan:
-    plan = EpochPlan(relaxation=method.relaxation)
+    plan = EpochPlan(relaxation=method.relaxation, end=epochs)
     for stage in method.stages:
-        plan = stage.plan(plan, epoch, epochs)
+        plan = stage.plan(plan, epoch - plan.begin, plan.end - plan.begin)
     return plan
 
 

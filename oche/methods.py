@@ -6,24 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
+from oche.axes import AXES, placed
+from oche.consistency import AsTrained, Consistency, Regularization
 from oche.errors import InputError, named
 from oche.mixture.base import Relaxation
 from oche.mixture.batch_mixed import BatchMixed
 from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
 from oche.mixture.softmax import Softmax
+from oche.needs import ONE_REGULARIZER, WIDENING, Needing, check_parts, check_space, declared
 from oche.nn.network import Stack
 from oche.nn.structure import NodeNorm, PartialChannels, Plain, Structure
 from oche.objective.amended import Amended
+from oche.objective.asymptotic import Asymptotic
 from oche.objective.base import Objective
 from oche.objective.first_order import FirstOrder
-from oche.objective.terms import ConcentrationAnchor, ConcentrationDivergence, Term
+from oche.objective.terms import ConcentrationAnchor, Term
 from oche.objective.unrolled import Unrolled
 from oche.optim import SGD, Adam, OptimizerSettings
+from oche.recipe import Recipe
+from oche.registry import Registry, named_value
 from oche.schedule import Constant, Cosine, Share
 from oche.select.base import Selection
 from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
+from oche.select.registry import SELECTIONS
+from oche.spaces.module_space import ModuleSpace
+from oche.spaces.space import Space
 from oche.stages.base import Stage
 from oche.stages.freeze_logits import FreezeLogits
 from oche.stages.progressive import Progressive
@@ -62,6 +73,7 @@ class Method:
         reference: the paper.
         structure: what is added to the supernet.
         supernet: depth and width of the supernet in the paper's search; None: the space's own.
+        regularization: what the weights are trained with beyond the loss: Cutout, drop-path, an auxiliary head.
         relaxation: logits to mixing weights.
         perturbation: of the mixing weights in the weight step.
         objective: which gradient moves the logits.
@@ -76,6 +88,7 @@ class Method:
         epochs: of the paper's search.
         batch: of the paper's search.
         variants: the paper's numbers for other spaces and data; the first that suits counts.
+        with_perturbation: the fields that `NAME+pt` changes; None: the selection alone.
 
     Raises:
         InputError: the parts do not fit together.
@@ -86,6 +99,7 @@ class Method:
     reference: str
     structure: Structure = Plain()
     supernet: Stack | None = None
+    regularization: Consistency = Regularization()
     relaxation: Relaxation = Softmax()
     perturbation: Perturbation = Unperturbed()
     objective: Objective = FirstOrder()
@@ -100,32 +114,42 @@ class Method:
     epochs: int = 50
     batch: int = 64
     variants: tuple[Variant, ...] = field(default=(), repr=False)
+    with_perturbation: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        of_dirichlet = [term for term in self.terms if isinstance(term, ConcentrationAnchor | ConcentrationDivergence)]
-        if of_dirichlet and not isinstance(self.relaxation, Dirichlet):
-            raise InputError(
-                f"method {self.name!r}: {type(of_dirichlet[0]).__name__} is about the concentrations of a Dirichlet "
-                f"mixture, but the mixture is {type(self.relaxation).__name__}; leave the term out"
-            )
-        decay = self.logit_optimizer.weight_decay > 0
-        if isinstance(self.relaxation, Dirichlet) and len(of_dirichlet) + decay != 1:
-            raise InputError(
-                f"method {self.name!r}: a Dirichlet mixture has exactly one regularizer, a term or the logits' weight "
-                f"decay, but got {len(of_dirichlet)} terms and decay {'on' if decay else 'off'}"
-            )
-        widenings = sum(isinstance(stage, Progressive) for stage in self.stages)
+        decayed = [ONE_REGULARIZER] if self.logit_optimizer.weight_decay > 0 else []
+        check_parts(f"method {self.name!r}", self._parts, decayed)
+        self._check_widenings()
+        # The weights' optimizer is built on nothing much, only for the objective to look at its kind.
+        self.objective.check(self.weight_optimizer.build([torch.zeros(1)]))
+
+    def check(self, space: Space | ModuleSpace) -> None:
+        """Refuse a space in which a part would not find what it needs.
+
+        Raises:
+            InputError: there is such a part.
+        """
+        where = "a module of your own" if isinstance(space, ModuleSpace) else f"space {space.name!r}"
+        check_space(f"method {self.name!r}", self._parts, where, space.offers)
+
+    def _check_widenings(self) -> None:
+        """Refuse stages that widen once too often or too rarely, or that begin anew with weights of another width."""
+        widenings = sum([*declared(of.part, "OFFERS")].count(WIDENING) for of in self._parts)
         if widenings != len(self.structure.shares) - 1:
             raise InputError(
-                f"method {self.name!r}: each Progressive stage widens to the next share of channels, so there is one "
-                f"share more than such stages, but got shares {self.structure.shares} and {widenings} stages; give "
+                f"method {self.name!r}: each stage that widens needs one share of channels to widen to, behind that of "
+                f"the start, but got shares {self.structure.shares} and {widenings} stages; give "
                 "structure=PartialChannels(shares=(6, 4)) with one stage"
             )
         if widenings and any(stage.restarts for stage in self.stages):
             raise InputError(
-                f"method {self.name!r}: a stage begins the search anew with its first weights, which do not fit once "
-                "Progressive has widened the supernet; leave one of the two out"
+                f"method {self.name!r}: a stage begins the search anew and needs its first weights, which do not fit "
+                "once the supernet has been widened; leave one of the two out"
             )
+
+    @property
+    def _parts(self) -> list[Needing]:
+        return [Needing(axis, part) for axis, part in placed(self)]
 
     @property
     def steps(self) -> int:
@@ -220,6 +244,7 @@ AMENDED = Method(
     summary="Amends the second-order gradient of the logits with the Hessian; for searches of 100 epochs and more.",
     reference="Bi et al.: Stabilizing DARTS with Amended Gradient Estimation on Architectural Parameters. 2019.",
     objective=Amended(eta=0.1),
+    regularization=AsTrained(),
     logit_std=0.0,
     epochs=100,
     batch=96,
@@ -250,15 +275,86 @@ IDARTS = replace(
     selection=Decorrelation(),
 )
 
-METHODS: dict[str, Method] = {
-    m.name: m for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, DRNAS_PROGRESSIVE, AMENDED, SDARTS_RS, SDARTS_ADV, IDARTS)
-}
+# Sec. 4.2 sets H = 25 and E = 90 for the search, all else as in second-order DARTS. That the annealing of Eq. 8 serves
+# the search, too, is not said (Sec. 3.4 is about training): weight_optimizer=SGD(lr=ExponentialCosine(0.025, 0.001)).
+ALLEGRO = replace(
+    DARTS_2ND,
+    name="allegro",
+    summary="Lets the training loss join the logits' unrolled gradient, ever more: seven passes per logit step.",
+    reference="Jin et al.: Enhanced Differentiable Architecture Search Based on Asymptotic Regularization. CMC 2024.",
+    objective=Asymptotic(chi_min=0.0, chi_max=0.1, horizon=Share(25 / 90)),
+    epochs=90,
+)
+
+METHODS = Registry[Method](
+    "method",
+    "oche.methods",
+    {
+        m.name: m
+        for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, DRNAS_PROGRESSIVE, AMENDED, SDARTS_RS, SDARTS_ADV, IDARTS, ALLEGRO)
+    },
+    made=named_value(Method),
+)
+
+
+# -- composition -------------------------------------------------------------------------------------------------------
+
+PT = "+pt"
+"""Behind the name of a method: the same with perturbation-based selection (Wang-2021, Alg. 1)."""
 
 
 def method(name: str) -> Method:
-    """A method by name.
+    """A method by name, such as `sp-darts`, or by recipe, such as `sp-darts/selection=decorrelation`; see `Recipe`.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: a name is unknown, a number cannot be read, or the parts do not fit together.
     """
-    return named("method", name, METHODS)
+    recipe = Recipe.of(name)
+    return composed(_based_on(recipe.base), **dict(recipe.parts)) if recipe.parts else _based_on(recipe.base)
+
+
+def composed(base: str | Method, **parts: Any) -> Method:
+    """A method with other parts.
+
+    >>> composed("sp-darts", selection="decorrelation", objective=FirstOrder()).name
+    'sp-darts/objective=first-order/selection=decorrelation'
+
+    Args:
+        base: the method, or its name.
+        **parts: by axis, `structure`, `mixture`, `perturbation`, `objective`, `terms`, `stages` and `selection`: a
+            part (of terms and stages a tuple of parts), or text as in a recipe.
+
+    Raises:
+        InputError: a name is unknown, a number cannot be read, or the parts do not fit together.
+    """
+    whole = method(base) if isinstance(base, str) else base
+    texts, changes = {}, {}
+    for axis, part in parts.items():
+        place = named("axis of a method", axis, AXES)
+        texts[axis] = part if isinstance(part, str) else place.text(part)
+        changes[place.field] = place.read(part) if isinstance(part, str) else part
+    recipe = Recipe.of(whole.name).replaced(texts)
+    return _changed(whole, str(recipe), changes, f"{recipe.base} with other parts: {recipe.described}.")
+
+
+def _based_on(name: str) -> Method:
+    """A method without parts of another one; `+pt` is a rule, unless a method is registered under the whole name."""
+    if name in METHODS or not name.endswith(PT):
+        return METHODS.named(name)
+    whole = METHODS.named(name.removesuffix(PT))
+    changes = whole.with_perturbation
+    if changes is None:
+        try:
+            changes = {"selection": SELECTIONS.named("perturbation")}
+        except InputError as error:
+            raise InputError(f"method {name!r} selects by perturbation: {error}") from None
+    return _changed(whole, name, changes, f"{whole.name}, and then a selection by perturbation.")
+
+
+def _changed(whole: Method, name: str, changes: Mapping[str, Any], summary: str) -> Method:
+    """With other parts, which stay whatever the space and the data."""
+    variants = tuple(
+        replace(v, changes={field: value for field, value in v.changes.items() if field not in changes})
+        for v in whole.variants
+    )
+    return replace(whole, name=name, summary=summary, variants=variants, **changes)

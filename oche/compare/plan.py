@@ -19,6 +19,7 @@ from oche.errors import InputError
 from oche.methods import method
 from oche.nn.structure import check_channels
 from oche.presets import preset
+from oche.recipe import Recipe
 from oche.training.protocol import protocol
 
 KIND = "comparison"
@@ -54,6 +55,8 @@ def settled(options: CompareCommand, before: Mapping[str, Any] | None) -> dict[s
     """
     lists = {"methods": options.methods, "seeds": options.seeds, "spaces": options.space.name}
     asked: dict[str, Any] = {name: list(value.all) for name, value in lists.items() if value is not None}
+    if "methods" in asked:  # in one form, so that no search is made twice
+        asked["methods"] = list(dict.fromkeys(str(Recipe.of(name)) for name in asked["methods"]))
     if options.data.name is not None:
         asked["data"] = [data_name(name) for name in options.data.name.all]
     cut = {name: getattr(options.data, name) for name in ("limit", "size", "flip", "crop_padding")}
@@ -133,11 +136,13 @@ class Comparison:
             for name in config["spaces"]:
                 shape = {key: config[f"space.{key}"] for key in ("cells", "channels", "reductions")}
                 space = resolve_space(SpaceOptions(name=name, **shape), sizes)
-                known = judge(space, config["truth"] or images.name, images.fingerprint, options.table)
-                for searched in searches:
-                    fitted = searched.fitted(space.name, config["truth"] or images.name)
+                for search in searches:
+                    fitted = search.fitted(space.name, config["truth"] or images.name)
+                    fitted.check(space)
                     check_channels(fitted.structure, space.supernet_stack.channels)
+                known = judge(space, config["truth"] or images.name, images.fingerprint, options.table)
                 rules = protocol(sizes.protocol)
+                rules = replace(rules, stack=space.fitting(rules.stack))
                 if not space.has_auxiliary:
                     rules = replace(rules, auxiliary=0.0)
                 if known is None:

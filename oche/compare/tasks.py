@@ -36,7 +36,7 @@ from oche.metrics import ACCURACY
 from oche.randomness import derive, frozen
 from oche.runs.provenance import this_machine
 from oche.spaces.space import Space
-from oche.training.protocol import TrainingProtocol
+from oche.training.protocol import NASBENCH201, TrainingProtocol
 from oche.training.trainer import TrainingData, run_training
 
 RANDOM = "random"
@@ -154,9 +154,12 @@ class Search:
             logit_lr=setting.logit_lr,
             validation=setting.validation,
             split=SPLIT,
+            # The networks of the tables had neither Cutout nor drop-path nor an auxiliary head.
+            protocol=setting.protocol or NASBENCH201,
             seed=self.seed,
             device=setting.device,
             engine=setting.engine,
+            probes="cheap",
             listeners=[_Reporter(workplace)],
             checkpoints=workplace.checkpoints(self.directory, "search"),
         )
@@ -173,6 +176,7 @@ class Search:
             "paper_steps": result.method.steps,
             "logit_rate": result.method.logit_optimizer.lr.at(0),
             "travel": result.verdict.travel_mean,
+            "verdict": result.verdict.status,
             "stopped": found.stopped,
             **setting.facts(),
             **setting.test(result.architecture, self.seed),

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from torch import nn
 
 from oche.errors import InputError
+from oche.needs import CELLS, NEXT_SHARE, WIDENABLE, WIDENING, Feature
 from oche.nn.bypass import Bypass
 from oche.nn.widening import check_widening
 
@@ -20,11 +21,6 @@ ALL_CHANNELS = (1,)
 
 class Structure(Protocol):
     """What is added to a supernet."""
-
-    @property
-    def needs_cells(self) -> bool:
-        """Whether it is about cells, which a user's module does not have."""
-        ...
 
     @property
     def shares(self) -> tuple[int, ...]:
@@ -44,7 +40,6 @@ class Structure(Protocol):
 class Plain:
     """Nothing: the supernet of DARTS."""
 
-    needs_cells: ClassVar[bool] = False
     shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
@@ -66,7 +61,7 @@ class NodeNorm:
 
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
 
-    needs_cells: ClassVar[bool] = True
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
     shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
@@ -84,7 +79,7 @@ class SkipNorm:
 
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
 
-    needs_cells: ClassVar[bool] = True
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
     shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
@@ -113,8 +108,6 @@ class PartialChannels:
 
     CITES: ClassVar[tuple[str, ...]] = ("pc-darts",)
 
-    needs_cells: ClassVar[bool] = True
-
     shares: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -124,6 +117,26 @@ class PartialChannels:
                 "of partial channels one in so many takes part, 2 or more at first and fewer after each widening, such "
                 f"as shares=(6, 4), but got shares={self.shares}"
             )
+
+    @property
+    def widened(self) -> bool:
+        """Whether a stage is to let more channels through."""
+        return len(self.shares) > 1
+
+    @property
+    def OFFERS(self) -> tuple[Feature, ...]:
+        """See `oche.needs`."""
+        return (NEXT_SHARE,) if self.widened else ()
+
+    @property
+    def NEEDS(self) -> tuple[Feature, ...]:
+        """See `oche.needs`."""
+        return (WIDENING,) if self.widened else ()
+
+    @property
+    def NEEDS_OF_SPACE(self) -> tuple[Feature, ...]:
+        """See `oche.needs`."""
+        return (CELLS, WIDENABLE) if self.widened else (CELLS,)
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
         """None."""
@@ -135,7 +148,7 @@ class PartialChannels:
         Raises:
             InputError: it is to be widened and cannot be.
         """
-        if len(self.shares) > 1:
+        if self.widened:
             check_widening(name, operation)
         return operation
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from oche.registry import Registry, part_of
 from oche.select.base import Selection
 from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
 
-SELECTIONS: dict[str, Selection] = {"magnitude": Magnitude(), "decorrelation": Decorrelation()}
+SELECTIONS = Registry[Selection](
+    "selection",
+    "oche.selections",
+    {"magnitude": Magnitude(), "decorrelation": Decorrelation()},
+    made=part_of(Selection),
+)

@@ -16,13 +16,14 @@ masked and renormalized, exactly: if `a ~ Dirichlet(beta)` and `S` is a set of c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from oche.domain import Edge
+from oche.domain import Domain, Edge
 from oche.errors import InputError
 from oche.moment import Moment
+from oche.needs import NEXT_SHARE, WIDENING, Feature
 from oche.remaining import Remaining
 from oche.schedule import Length
 from oche.select.scene import Scene
@@ -52,11 +53,18 @@ class Progressive:
 
     CITES: ClassVar[tuple[str, ...]] = ("drnas", "net2net")
 
+    NEEDS: ClassVar[tuple[Feature, ...]] = (NEXT_SHARE,)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (WIDENING,)
+
     restarts: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.keep < 1:
             raise InputError(f"every edge keeps a candidate, so keep >= 1 must hold, but got keep={self.keep}")
+
+    def logits(self, domain: Domain) -> Mapping[str, int]:
+        """None."""
+        return {}
 
     def plan(self, plan: EpochPlan, epoch: int, epochs: int) -> EpochPlan:
         """Freeze the logits at the start of either part."""

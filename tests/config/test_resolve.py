@@ -22,6 +22,7 @@ from oche.config.resolve import LATER, resolve, resolve_method, resolve_protocol
 from oche.errors import InputError
 from oche.methods import METHODS
 from oche.presets import PRESETS, default_preset, preset
+from oche.schedule import ExponentialCosine
 from oche.spaces.registry import SPACES, space
 from oche.training.protocol import PROTOCOLS
 
@@ -54,7 +55,19 @@ SPACE = st.builds(
     cells=maybe(st.integers(1, 9)),
     channels=maybe(st.integers(1, 9).map(lambda n: 12 * n)),  # some methods refuse others
 )
-RUNS = st.builds(RunCommand, **COMMON, space=SPACE, method=st.sampled_from(sorted(METHODS)))
+PARTS = {
+    "mixture": maybe(st.sampled_from(["softmax", "softmax:temperature=0.5", "batch-mixed:t_sparse=1e-3,p_up=0.9"])),
+    "terms": st.just("none"),
+    "selection": maybe(st.sampled_from(["magnitude", "decorrelation"])),
+}
+OTHER_METHODS = sorted({*METHODS} - {"drnas", "drnas-progressive"})  # which do not go with all of these parts
+RUNS = st.builds(
+    RunCommand,
+    **COMMON,
+    space=SPACE,
+    method=st.sampled_from(OTHER_METHODS),
+    **PARTS,
+)
 TRAININGS = st.builds(TrainCommand, **COMMON, architecture=st.just("darts-v2"))
 
 
@@ -67,6 +80,10 @@ def parts(options: CommonOptions, device: torch.device = CPU) -> list[object]:
         built += [resolve_space(options.space, sizes, resolve_method(options)), epochs]
     if isinstance(options, RunCommand | TrainCommand):
         rules = resolve_protocol(options.train, sizes)
+        if isinstance(options, RunCommand):  # cells that do not share are as many as the supernet's
+            rules = replace(
+                rules, stack=resolve_space(options.space, sizes, resolve_method(options)).fitting(rules.stack)
+            )
         if isinstance(options, RunCommand) and options.train.auxiliary is None:
             has_head = space(options.space.name).has_auxiliary
             rules = replace(rules, auxiliary=rules.auxiliary if has_head else 0.0)
@@ -88,6 +105,10 @@ def check(options: CommonOptions, device: torch.device = CPU) -> None:
 @pytest.mark.parametrize(("size", "name", "space"), list(product((None, *PRESETS), METHODS, SPACES)))
 def test_filling_in_changes_nothing(size, name, space):
     options = RunCommand(preset=size, method=name, space=SpaceOptions(name=space))
+    if (name, space) == ("drnas-progressive", "allegro"):
+        with pytest.raises(InputError, match="needs"):
+            resolve(options, CPU)
+        return
     check(options)
     assert options.search.epochs is None
 
@@ -133,6 +154,14 @@ def test_a_method_may_search_at_a_size_of_its_own():
     assert of("tiny", "darts") == (3, 12, "preset tiny")  # 8 channels, raised to a multiple of 6 and 4
     assert of("paper", "nasbench201") == (15, 16, "space nasbench201")
     assert of("tiny", "nasbench201") == (3, 8, "preset tiny")
+
+
+def test_a_rate_keeps_the_schedule_of_its_protocol():
+    usual = TrainOptions(name="allegro-cifar")
+    for asked, start in ((usual, 0.025), (replace(usual, lr=0.1), 0.1)):
+        resolved, _ = resolve(TrainCommand(architecture="a", train=asked), CPU)
+        assert resolved.train.lr == start
+        assert resolve_protocol(resolved.train, preset("tiny")).optimizer.lr == ExponentialCosine(start, 0.0)
 
 
 def test_the_device_decides_the_preset():

@@ -16,9 +16,10 @@ from oche.nn.bypass import Bypass
 from oche.nn.cell import Graph, MixedEdge
 from oche.nn.choice import Choice
 from oche.nn.operations import SUPERNET, operation
+from oche.nn.recording import GramRecorder
 from oche.nn.structure import PartialChannels
 from oche.nn.supernet import Supernet, initialize_logits, logits
-from oche.select.decorrelation import Decorrelation, _Recorder
+from oche.select.decorrelation import Decorrelation
 from oche.spaces.registry import space
 
 TASK = oche.ImageTask(channels=2, height=8, width=8, classes=3)
@@ -142,7 +143,7 @@ def test_decorrelation_evaluates_the_same_supernet(name: str) -> None:
     expected = net(x, mixture)
     recorders = []
     for graph in (m for m in net.modules() if isinstance(m, Graph)):
-        graph.wiring = _Recorder()
+        graph.wiring = GramRecorder()
         recorders.append(graph.wiring)
     torch.testing.assert_close(net(x, mixture), expected)
     for recorder in recorders:

@@ -36,7 +36,7 @@ from oche.spaces.darts import uniform
 from oche.stages.base import Course, EpochPlan
 from oche.stages.progressive import Progressive
 
-PLAN = EpochPlan(relaxation=Softmax())
+PLAN = EpochPlan(relaxation=Softmax(), end=6)
 STAGE = Progressive(first=Share(1 / 2), keep=2, frozen=Share(2 / 5))
 
 
@@ -293,17 +293,23 @@ def test_a_search_that_diverges_after_the_widening_ends_with_its_last_selection(
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"stages": (STAGE,)},
-        {"structure": PartialChannels(shares=(6, 4))},
-        {"structure": PartialChannels(shares=(4,)), "stages": (STAGE,)},
-        {"structure": PartialChannels(shares=(4, 2)), "stages": (STAGE, STAGE)},
+        ({"stages": (STAGE,)}, "needs a structure that lets more channels through later"),
+        ({"structure": PartialChannels(shares=(6, 4))}, "needs a stage that lets more channels through"),
+        ({"structure": PartialChannels(shares=(4,)), "stages": (STAGE,)}, "needs a structure that lets more"),
+        ({"structure": PartialChannels(shares=(4, 2)), "stages": (STAGE, STAGE)}, "one share of channels to widen to"),
     ],
 )
-def test_there_is_a_share_of_channels_for_each_widening(changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="one share more"):
+def test_there_is_a_share_of_channels_for_each_widening(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         replace(DARTS, **changes)
+
+
+def test_a_space_whose_candidates_cannot_be_widened_is_refused() -> None:
+    METHODS["drnas-progressive"].check(oche.space("darts"))
+    with pytest.raises(InputError, match="needs candidates that can all be widened"):
+        METHODS["drnas-progressive"].check(oche.space("allegro"))
 
 
 def test_a_search_that_begins_anew_cannot_be_widened() -> None:

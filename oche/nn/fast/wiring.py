@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from oche.nn.bypass import Bypass
 from oche.nn.cell import Edges, Finish, MixedEdge, one_by_one, runs
 from oche.nn.choice import Choice
+from oche.nn.drop_edges import factors_in
 from oche.nn.fast.part import Member
 from oche.nn.fast.planning import Evaluated, plan
 from oche.nn.mixture import Mixture, live_in
@@ -48,11 +49,13 @@ class FromState:
         self._bypass = bypass
         self._whole = [(node, edge) for node, edge in edges if not _is_mixture(edge)]
         self._keys: list[str] = []
+        self._key_to: dict[int, str] = {}
         self._members: list[list[Member]] = []
         place = 0
         for node, edge in edges:
             if isinstance(edge, MixedEdge) and _is_mixture(edge):
                 self._keys.append(edge.key)
+                self._key_to[node] = edge.key
                 candidates = edge.choice.candidates.values()
                 self._members.append([Member(node, i, c) for i, c in enumerate(candidates, start=place)])
                 place += len(candidates)
@@ -65,11 +68,13 @@ class FromState:
         running = tuple(live.get(key) for key in self._keys)
         if any(places != () for places in running):
             if self._bypass is None:
-                terms += self._mixed(x, mixture, running)
+                mixed = self._mixed(x, mixture, running)
             else:
                 inside, around = self._bypass.split(x)  # once for all edges
                 sums = _added(self._mixed(inside, mixture, running))
-                terms += [(node, self._bypass.join(mixed, around)) for node, mixed in sums.items()]
+                mixed = [(node, self._bypass.join(inner, around)) for node, inner in sums.items()]
+            factors = factors_in(mixture)
+            terms += [(node, factors[self._key_to[node]] * term) for node, term in mixed] if factors else mixed
         return terms
 
     def _mixed(
