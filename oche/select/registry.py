@@ -5,5 +5,10 @@ from __future__ import annotations
 from oche.select.base import Selection
 from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
+from oche.select.perturbation import PerturbationSelection
 
-SELECTIONS: dict[str, Selection] = {"magnitude": Magnitude(), "decorrelation": Decorrelation()}
+SELECTIONS: dict[str, Selection] = {
+    "magnitude": Magnitude(),
+    "decorrelation": Decorrelation(),
+    "perturbation": PerturbationSelection(),
+}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from oche.data.batches import Batches
 from oche.domain import Domain
-from oche.evaluation import by_batch, evaluate
-from oche.metrics import Loss, Metric
+from oche.evaluation import by_batch
+from oche.metrics import Loss, Meter, Metric
 from oche.mixture.base import Relaxation
 from oche.nn.mixture import Mixture
 from oche.nn.supernet import Supernet, logits
@@ -72,6 +71,21 @@ class Scene:
 
     def measure(self, mixture: Mixture) -> dict[str, float]:
         """Loss and metrics of the supernet on the images, under batch statistics; running statistics do not move."""
-        forward = partial(self.supernet, mixture=mixture)
-        with frozen(derive(self.seed, "measure"), self.device):
-            return evaluate(self.supernet, forward, self.images.epoch(0), self.loss, self.metrics, mode=by_batch)
+        return self.measure_each([mixture])[0]
+
+    @torch.no_grad()
+    def measure_each(self, mixtures: Sequence[Mixture]) -> list[dict[str, float]]:
+        """The same under several mixtures. Each batch is read once, and all of them see the same random draws.
+
+        A last batch of a single image is left out: batch normalization may not be able to normalize it.
+        """
+        meters = [Meter(self.metrics) for _ in mixtures]
+        with by_batch(self.supernet):
+            for number, (x, y) in enumerate(self.images.epoch(0)):
+                if number and len(y) == 1:
+                    continue
+                for meter, mixture in zip(meters, mixtures, strict=True):
+                    with frozen(derive(self.seed, "measure", number), self.device):
+                        output = self.supernet(x, mixture)
+                        meter.add(self.loss(output, y), output, y)
+        return [meter.means() for meter in meters]
