@@ -23,8 +23,13 @@ from oche.schedule import Constant, Cosine, Share
 from oche.select.base import Selection
 from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
+from oche.select.perturbation import PerturbationSelection
+from oche.select.removal import Removal
 from oche.stages.base import Stage
 from oche.stages.freeze_logits import FreezeLogits
+from oche.stages.greedy import Greedy
+
+PT = "Wang et al.: Rethinking Architecture Selection in Differentiable NAS. ICLR 2021; Wang-2021, Sec. 3.1."
 
 CIFAR_HALF = 25_000
 """Images in the training half of a search on CIFAR-10."""
@@ -196,6 +201,16 @@ SDARTS_ADV = replace(
     perturbation=AdversarialPerturbation(),
 )
 
+SGAS = replace(
+    DARTS,
+    name="sgas",
+    summary="Decides edge after edge in the search: what is decided trains alone, and the search becomes cheaper.",
+    reference="Li et al.: SGAS: Sequential Greedy Architecture Search. CVPR 2020.",
+    stages=(Greedy(),),
+    # A cell has 6 edges there, all of which stay; in the DARTS spaces it keeps 8.
+    variants=(Variant(spaces=("nasbench201",), changes={"stages": (Greedy(decisions=6, last=Share(34 / 50)),)}),),
+)
+
 IDARTS = replace(
     DARTS,
     name="idarts",
@@ -206,8 +221,53 @@ IDARTS = replace(
     selection=Decorrelation(),
 )
 
+
+BY_REMOVAL = PerturbationSelection()
+"""With the numbers of Wang-2021."""
+
+
+def with_perturbation(method: Method, selection: PerturbationSelection = BY_REMOVAL) -> Method:
+    """`NAME+pt`: the method with the perturbation-based selection of Wang-2021.
+
+    Where greedy decisions are a part of it (`sgas`), they choose the edges and the removal test their candidates, and
+    no separate phase follows.
+
+    Args:
+        method: without it.
+        selection: with its numbers.
+    """
+    changes: dict[str, Any] = {"selection": selection}
+    if any(isinstance(stage, Greedy) for stage in method.stages):
+        changes = {"stages": _by_removal(method.stages, selection.removal)}
+    variants = tuple(
+        replace(
+            variant,
+            changes={
+                name: _by_removal(value, selection.removal) if name == "stages" else value
+                for name, value in variant.changes.items()
+                if name != "selection"
+            },
+        )
+        for variant in method.variants
+    )
+    return replace(
+        method,
+        name=f"{method.name}+pt",
+        summary=f"{method.summary} Selects by what the supernet loses without a candidate.",
+        reference=f"{method.reference} {PT}",
+        variants=variants,
+        **changes,
+    )
+
+
+def _by_removal(stages: tuple[Stage, ...], removal: Removal) -> tuple[Stage, ...]:
+    return tuple(replace(stage, rule=removal) if isinstance(stage, Greedy) else stage for stage in stages)
+
+
+DARTS_PT, SDARTS_RS_PT, SGAS_PT = map(with_perturbation, (DARTS, SDARTS_RS, SGAS))
+
 METHODS: dict[str, Method] = {
-    m.name: m for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, AMENDED, SDARTS_RS, SDARTS_ADV, IDARTS)
+    m.name: m for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, AMENDED, SDARTS_RS, SDARTS_ADV, SGAS, IDARTS)
 }
 
 

@@ -11,6 +11,7 @@ from oche.config.options import OutputOptions
 from oche.methods import METHODS
 from oche.report.words import print_json
 from oche.runs.record import RunRecord
+from oche.select.registry import SELECTIONS
 
 
 def cite_run(path: Path, output: OutputOptions) -> None:
@@ -33,7 +34,8 @@ def _of_method(run: RunRecord) -> Iterator[str]:
     """By the parts that a finished search wrote down; before that by the method that was asked for."""
     planned = METHODS.get(run.options.get("method", ""))
     if "method" in run.parts:
-        papers = {type(p).__name__: tuple(getattr(p, "CITES", ())) for p in parts_of(tuple(METHODS.values()))}
+        parts = parts_of((*METHODS.values(), *SELECTIONS.values()))
+        papers = {type(p).__name__: tuple(getattr(p, "CITES", ())) for p in parts}
         for name in _named_parts(run.parts["method"]):
             yield from papers.get(name, ())
     elif planned:

@@ -38,10 +38,9 @@ from oche.mixture.base import Relaxation
 from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Wiring, runs
 from oche.nn.choice import total
 from oche.nn.mixture import Mixture, live_in
+from oche.nn.operations import NONE
 from oche.select.magnitude import Magnitude
 from oche.select.scene import Scene
-
-NONE = "none"
 
 AT_ONCE = 16
 """Images whose candidate outputs lie in memory together: 98 candidates of 16 channels at 32x32 take 100 MB in float32.
