@@ -40,6 +40,9 @@ from oche.select.groups import groups
 from oche.select.scene import Scene
 from oche.stages.base import Course, EpochPlan
 
+ROUNDING = 1e-12
+"""By which numbers that are equal may differ; stretched over 0 to 1 it would decide."""
+
 
 class CandidateRule(Protocol):
     """Chooses the candidate of an edge."""
@@ -106,7 +109,8 @@ class Greedy:
                 f"{epochs} epochs; search longer"
             )
         last = min(max(self.last.of(epochs), first), epochs - 1)
-        return [first + (last - first) * i // max(self.decisions - 1, 1) for i in range(self.decisions)]
+        gaps = max(self.decisions - 1, 1)
+        return [first + (2 * (last - first) * i + gaps) // (2 * gaps) for i in range(self.decisions)]  # rounded
 
     def plan(self, plan: EpochPlan, epoch: int, epochs: int) -> EpochPlan:
         """A larger batch after each planned decision."""
@@ -143,12 +147,10 @@ class Greedy:
             tables: logits by key after some epochs; the last one counts, the others are its history.
             relaxation: from logits to mixing weights.
         """
-        shown = []
-        for table in tables:
-            strengths = relaxation.log_strength({edge.key: torch.tensor(table[edge.key]) for edge in edges})
-            shown.append([_without_none(edge, strengths[edge.key]) for edge in edges])
+        rows = [relaxation.log_strength({e.key: torch.tensor(table[e.key]) for e in edges}) for table in tables]
+        shown = [[_without_none(edge, row[edge.key]) for edge in edges] for row in rows]
         factors = [
-            [float(log_a.logsumexp(0).exp()) for log_a in shown[-1]],  # importance
+            [_importance(edge, rows[-1][edge.key]) for edge in edges],
             [_certainty(torch.softmax(log_a, 0)) for log_a in shown[-1]],
         ]
         if len(shown) > 1:
@@ -161,6 +163,11 @@ class Greedy:
 
 def _without_none(edge: Edge, log_a: Tensor) -> Tensor:
     return log_a[[i for i, name in enumerate(edge.candidates) if name != NONE]]
+
+
+def _importance(edge: Edge, log_a: Tensor) -> float:
+    """`1 - a_none`; exactly 1 where there is no none."""
+    return 1 - float(log_a[edge.candidates.index(NONE)].exp()) if NONE in edge.candidates else 1.0
 
 
 def _certainty(p: Tensor) -> float:
@@ -179,7 +186,7 @@ def _stability(now: Tensor, before: Sequence[Tensor]) -> float:
 def _normalized(values: Sequence[float]) -> list[float]:
     """`(x - min) / (max - min)`; all 1 where they are equal."""
     least, largest = min(values), max(values)
-    if least == largest:
+    if largest - least < ROUNDING:
         return [1.0] * len(values)
     return [(value - least) / (largest - least) for value in values]
 
