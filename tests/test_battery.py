@@ -1,6 +1,7 @@
 """What every method must do in every kind of space: a new method inherits all of it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from oche.data.load import load
 from oche.data.options import DataOptions
 from oche.errors import InputError
 from oche.interrupt import Interrupted
-from oche.methods import METHODS
+from oche.methods import DARTS_PT, METHODS, SDARTS_RS_PT, SGAS_PT, Method
 from oche.nn.choice import Decision
 from oche.nn.network import Stack
 from oche.nn.supernet import logits
+from oche.select.perturbation import PerturbationSelection
+from oche.stages.base import EpochPlan
 
 EPOCHS = 2
 BATCH = 16
@@ -46,6 +49,13 @@ class Mine(nn.Module):
         mixed = self.width.width(self.inputs([stem, self.block(stem), x.expand_as(stem)]))
         return self.head(self.drop(self.norm(mixed).mean(dim=(2, 3))))
 
+
+AT_ONCE = PerturbationSelection(interval=0)
+"""A step between two decisions, which are then made as often as in any search."""
+
+ALL: dict[str, Method] = METHODS | {
+    m.name: m for m in (replace(DARTS_PT, selection=AT_ONCE), replace(SDARTS_RS_PT, selection=AT_ONCE), SGAS_PT)
+}
 
 SPACES = {
     "darts": lambda: oche.space("darts", nodes=1).replace(supernet_stack=Stack(cells=2, channels=4)),
@@ -85,15 +95,26 @@ def same_bits(a: oche.SearchResult, b: oche.SearchResult) -> bool:
     )
 
 
+def planned_steps(method: Method, epochs: int, batch: int, images: int) -> int:
+    """Of a search whose stages may let the batch grow, at most to all images of a half."""
+    steps = 0
+    for epoch in range(epochs):
+        plan = EpochPlan(relaxation=method.relaxation)
+        for stage in method.stages:
+            plan = stage.plan(plan, epoch, epochs)
+        steps += images // min(batch + plan.more, images)
+    return steps
+
+
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_a_method_searches_goes_on_and_builds(tmp_path: Path, images: Dataset, method: str, space: str) -> None:
     def search(seed: int = 3, checkpoints: Any = None) -> oche.SearchResult:
         torch.manual_seed(0)  # the weights of the user's module are the user's own
         return oche.search(
             SPACES[space](),
             data=images,
-            method=method,
+            method=ALL[method],
             epochs=EPOCHS,
             batch=BATCH,
             validation=0,
@@ -101,12 +122,14 @@ def test_a_method_searches_goes_on_and_builds(tmp_path: Path, images: Dataset, m
             checkpoints=checkpoints,
         )
 
-    if space == "module" and METHODS[method].structure.needs_cells:
+    if space == "module" and ALL[method].structure.needs_cells:
         with pytest.raises(InputError, match="module of your own"):
             search()
         return
     whole = search()
-    steps = EPOCHS * (40 // BATCH)
+    domain = whole.space.domain.restrict(logits(whole.supernet).keys())
+    tuning = ALL[method].selection.tuning
+    steps = planned_steps(ALL[method], EPOCHS, BATCH, 40) + (tuning.steps(domain, 40 // BATCH) if tuning else 0)
     assert whole.found.steps == steps
 
     # Every number is one, and every logit has moved.
@@ -124,7 +147,7 @@ def test_a_method_searches_goes_on_and_builds(tmp_path: Path, images: Dataset, m
     assert not same_bits(search(seed=4), whole)
 
     # The selection is one of the space, and its network is a plain module that can be trained.
-    whole.space.domain.restrict(logits(whole.supernet).keys()).check(whole.architecture)
+    domain.check(whole.architecture)
     if space == "module":
         network: nn.Module = whole.space.network(whole.architecture)  # type: ignore[call-arg, union-attr]
     else:

@@ -16,6 +16,7 @@ PAPERS = {
     "amended": "amended",
     "sdarts-rs": "sdarts",
     "sdarts-adv": "sdarts",
+    "sgas": "sgas",
     "idarts": "idarts",
 }
 ALL = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

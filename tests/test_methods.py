@@ -10,7 +10,7 @@ from oche.data.batches import IterableBatches
 from oche.data.halves import SearchData
 from oche.errors import InputError
 from oche.loop import run_search
-from oche.methods import DARTS, METHODS, Method, Variant, method
+from oche.methods import DARTS, DARTS_PT, METHODS, Method, Variant, method, with_perturbation
 from oche.mixture.batch_mixed import BatchMixed
 from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
@@ -24,8 +24,11 @@ from oche.objective.terms import ConcentrationAnchor
 from oche.objective.unrolled import Unrolled
 from oche.optim import Adam, OptimizerSettings
 from oche.schedule import Constant, Epochs
+from oche.select.perturbation import PerturbationSelection
+from oche.select.removal import FirstMetric, Removal
 from oche.spaces.module_space import ModuleSpace
 from oche.stages.base import EpochPlan
+from oche.stages.greedy import Greedy, Strongest
 
 
 def test_darts_has_the_published_numbers() -> None:
@@ -135,6 +138,44 @@ def test_sdarts_differs_from_darts_in_its_perturbation_alone(name: str, perturba
     assert same == DARTS
 
 
+def test_sgas_has_the_published_numbers_and_is_darts_otherwise() -> None:
+    sgas = method("sgas")
+    (greedy,) = sgas.stages
+    assert isinstance(greedy, Greedy)
+    assert (greedy.history, greedy.growth, greedy.rule) == (4, 8, Strongest())
+    assert (sgas.batch, sgas.epochs) == (64, 50)
+    same = replace(DARTS, name="sgas", summary=sgas.summary, reference=sgas.reference, stages=(greedy,))
+    assert replace(sgas, variants=()) == same
+    (nasbench,) = sgas.fitted("nasbench201").stages
+    assert nasbench == replace(greedy, decisions=6, last=nasbench.last)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_perturbation_a_method_differs_in_what_decides_alone(name: str) -> None:
+    plain, removed = method(name), with_perturbation(method(name))
+    assert removed.name == f"{name}+pt"
+    assert "ICLR 2021" in removed.reference
+    for space in ("darts", "nasbench201", "rdarts-s2"):
+        a, b = plain.fitted(space, "cifar100"), removed.fitted(space, "cifar100")
+        if name == "sgas":
+            (greedy,) = a.stages
+            assert b.stages == (replace(greedy, rule=Removal()),)  # type: ignore[type-var]
+            b = replace(b, stages=a.stages)
+        else:
+            assert b.selection == PerturbationSelection()
+            b = replace(b, selection=a.selection)
+        assert replace(b, name=a.name, summary=a.summary, reference=a.reference) == a
+
+
+def test_perturbation_has_the_published_numbers() -> None:
+    selection = DARTS_PT.selection
+    assert isinstance(selection, PerturbationSelection)
+    assert (selection.interval, selection.move_logits, selection.removal.criterion) == (5, True, FirstMetric())
+    fresh = selection.optimizer.build([torch.zeros(1)]).param_groups[0]
+    assert (fresh["lr"], fresh["momentum"], fresh["weight_decay"]) == (0.0025, 0.9, 3e-4)
+    assert rates(selection.optimizer) == (0.0025, 0.001)
+
+
 def test_the_first_variant_that_suits_counts_and_no_other_does() -> None:
     variants = (
         Variant(spaces=("a", "b-*"), data=("x",), changes={"batch": 1}),
@@ -208,6 +249,7 @@ ASYMPTOTIC = replace(method("darts-2nd"), objective=Asymptotic(horizon=Epochs(2)
         (method("drnas"), {"terms": (ConcentrationAnchor(weight=0.0),)}),
         (method("drnas"), {"stages": ()}),
         (method("drnas"), {"relaxation": Softmax(), "terms": ()}),
+        (method("sgas"), {"stages": ()}),
         (method("sdarts-rs"), {"perturbation": Unperturbed()}),
         (method("sdarts-adv"), {"perturbation": Unperturbed()}),
         (method("sdarts-adv"), {"perturbation": UniformPerturbation()}),
