@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from oche.domain import Domain
 from oche.evaluation import by_batch
 from oche.metrics import Loss, Meter, Metric
 from oche.mixture.base import Relaxation
-from oche.nn.mixture import Mixture
+from oche.nn.mixture import Mixture, live_in
+from oche.nn.network import CellNetwork
 from oche.nn.supernet import Supernet, logits
 from oche.randomness import derive, frozen
 from oche.remaining import Remaining
@@ -77,15 +79,28 @@ class Scene:
     def measure_each(self, mixtures: Sequence[Mixture]) -> list[dict[str, float]]:
         """The same under several mixtures. Each batch is read once, and all of them see the same random draws.
 
+        In a batch, the cells before the first one in which the mixtures differ are evaluated once for all of them. That
+        is exact, since under batch statistics nothing that an evaluation does is seen by the next one.
+
         A last batch of a single image is left out: batch normalization may not be able to normalize it.
         """
-        meters = [Meter(self.metrics) for _ in mixtures]
+        meters, begin = [Meter(self.metrics) for _ in mixtures], self._sharing(mixtures)
         with by_batch(self.supernet):
             for number, (x, y) in enumerate(self.images.epoch(0)):
                 if number and len(y) == 1:
                     continue
+                with frozen(derive(self.seed, "measure", number), self.device):
+                    finish = begin(x)
                 for meter, mixture in zip(meters, mixtures, strict=True):
                     with frozen(derive(self.seed, "measure", number), self.device):
-                        output = self.supernet(x, mixture)
+                        output = finish(mixture)
                         meter.add(self.loss(output, y), output, y)
         return [meter.means() for meter in meters]
+
+    def _sharing(self, mixtures: Sequence[Mixture]) -> Callable[[Tensor], Callable[[Mixture], Tensor]]:
+        """From inputs to what is left to do for each of some mixtures."""
+        body, one = self.supernet.body, mixtures[0]
+        if not isinstance(body, CellNetwork) or any(live_in(other) != live_in(one) for other in mixtures):
+            return lambda x: partial(self.supernet, x)
+        differ = {key for key, row in one.items() if not all(torch.equal(row, other[key]) for other in mixtures)}
+        return lambda x: partial(body.after, body.before(x, one, differ))

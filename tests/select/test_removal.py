@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from oche.domain import Domain, Node
 from oche.metrics import ACCURACY, Metric
 from oche.mixture.softmax import Softmax
 from oche.nn.choice import Choice
+from oche.nn.engine import set_engine
 from oche.nn.network import Stack
 from oche.nn.supernet import Supernet, initialize_logits, logits
 from oche.randomness import generator
@@ -245,3 +247,33 @@ def test_all_removals_see_the_same_random_draws() -> None:
     again = scene(s.supernet, searched.domain, Fixed(batch, batch), loss=loss)
     again.measure(again.mixture)
     assert not torch.equal(seen[0], seen[1])
+
+
+# -- what is shared between removals -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ["reference", "fast"])
+@pytest.mark.parametrize(("key", "shared"), [("normal/2<-0", 0), ("reduction/3<-1", 2)])
+def test_cells_before_the_first_changed_one_are_evaluated_once_to_the_same_bits(
+    key: str, shared: int, engine: str
+) -> None:
+    deep = SPACE.replace(supernet_stack=Stack(cells=5, channels=4, reductions=1))
+    supernet = deep.supernet(TASK)
+    set_engine(supernet, engine)
+    initialize_logits(supernet, 1.0, generator(3))
+    s = scene(supernet, deep.domain, images(4, 4))
+    mixtures = [without(s, key, place) for place in range(3)]
+    apart = [s.measure(mixture) for mixture in mixtures]
+    calls = [0] * 5
+    for index, cell in enumerate(supernet.body.cells):
+        cell.register_forward_hook(lambda *_, index=index: calls.__setitem__(index, calls[index] + 1))
+    assert s.measure_each(mixtures) == apart
+    # Both batches, and per batch once or for each of the three removals.
+    assert calls == [2] * shared + [2 * 3] * (5 - shared)
+
+
+def test_mixtures_that_run_different_candidates_share_nothing() -> None:
+    s = cells()
+    pruned = Remaining().decide("reduction/2<-0", 1)
+    mixtures = [s.mixture, replace(s, remaining=pruned).mixture]
+    assert s.measure_each(mixtures) == [s.measure(mixture) for mixture in mixtures]
