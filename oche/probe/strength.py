@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations, count, islice
 from random import Random
@@ -23,11 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from oche.architecture import Candidate
+from oche.clock import Deadline
 from oche.data.batches import Batch, Batches
 from oche.data.halves import SearchData
 from oche.domain import Domain
 from oche.errors import InputError, unknown
+from oche.listeners.base import Job, Listener, Listeners
 from oche.methods import Method
+from oche.metrics import Meter
 from oche.mixture.base import Relaxation
 from oche.moment import Moment
 from oche.nn.cell import Graph, MixedEdge
@@ -104,7 +107,7 @@ def strengths(
     epochs: float = 5.0,
     optimizer: OptimizerSettings = FINE_TUNING,
     move_logits: bool = True,
-    heard: Callable[[str, Candidate, int, int], None] = lambda key, candidate, step, steps: None,
+    listeners: Iterable[Listener] = (),
 ) -> list[Strength]:
     """Discretization accuracy at convergence of every candidate of some edges.
 
@@ -116,7 +119,7 @@ def strengths(
         epochs: of the training after each discretization; any fraction.
         optimizer: of the weights in it.
         move_logits: whether the logits of the other edges keep moving.
-        heard: hears of every step.
+        listeners: who watches; every candidate is an epoch to them.
 
     Raises:
         InputError: an edge is unknown or decided, or the epochs are negative.
@@ -128,24 +131,34 @@ def strengths(
             raise unknown("edge", key, scene.domain.edges)
         if scene.remaining.decided(key):
             raise InputError(f"edge {key!r} has been decided, so there is nothing to compare; choose another one")
-    found = []
-    for key in keys:
-        row = scene.rows[key].tolist()
-        places = scene.remaining.of(key, len(scene.whole.edges[key].candidates))
-        for place, weight in zip(places, row, strict=True):
+    candidates = [
+        (key, place) for key in keys for place in scene.remaining.of(key, len(scene.whole.edges[key].candidates))
+    ]
+    steps, watching, clock = round(epochs * len(data.train)), Listeners(listeners), Deadline()
+    weights = {key: scene.widened(scene.rows)[key].tolist() for key in keys}
+    found: list[Strength] = []
+    with watching.job(Job("strength", len(candidates), steps)):
+        for number, (key, place) in enumerate(candidates):
+            supernet, remaining = copy.deepcopy(scene.supernet), scene.remaining.decide(key, place)
+            fresh = replace(scene, supernet=supernet, remaining=remaining)
+            step = SearchStep(supernet, replace(method, weight_optimizer=optimizer), scene.loss, scene.device)
+            step.remaining, step.relaxation = remaining, scene.relaxation
+            now, meter = Moment(epoch=method.epochs - 1, epochs=method.epochs), Meter(scene.metrics)
+            for done, (train, valid) in enumerate(islice(_endless(data), steps)):
+                step.set_rates(done / steps)
+                seed = derive(scene.seed, "strength", done)  # the same for every candidate
+                meter.add(*step(train, valid, seed=seed, now=now, move_logits=move_logits), train[1])
+                watching.step(number, done, meter)
+            measured = fresh.measure(fresh.mixture)
             name = scene.whole.edges[key].candidates[place]
-            fresh = replace(scene, supernet=copy.deepcopy(scene.supernet), remaining=scene.remaining.decide(key, place))
-            total = round(epochs * len(data.train))
-            step = SearchStep(fresh.supernet, replace(method, weight_optimizer=optimizer), scene.loss, scene.device)
-            step.remaining, step.relaxation = fresh.remaining, fresh.relaxation
-            for number, (train, valid) in enumerate(islice(_endless(data), total)):
-                step.set_rates(number / total)
-                seed = derive(scene.seed, "strength", number)
-                now = Moment(epoch=method.epochs - 1, epochs=method.epochs)
-                step(train, valid, seed=seed, now=now, move_logits=move_logits)
-                heard(key, name, number + 1, total)
-            found.append(Strength(key=key, candidate=name, weight=weight, measured=fresh.measure(fresh.mixture)))
+            found.append(Strength(key=key, candidate=name, weight=weights[key][place], measured=measured))
+            watching.epoch({"epoch": number + 1, "seconds": clock.elapsed, **_valid(measured)})
     return found
+
+
+def _valid(measured: Mapping[str, float]) -> dict[str, float]:
+    """As the records of a search name them."""
+    return {f"valid_{name}": value for name, value in measured.items()}
 
 
 def _endless(data: SearchData) -> Iterator[tuple[Batch, Batch]]:
@@ -182,13 +195,13 @@ def advantages(records: Iterable[Mapping[str, Any]], domain: Domain, relaxation:
     return found
 
 
-def shuffled(scene: Scene, repeats: int = 5, heard: Callable[[int, int], None] = lambda done, repeats: None) -> Shuffle:
+def shuffled(scene: Scene, repeats: int = 5, listeners: Iterable[Listener] = ()) -> Shuffle:
     """The supernet with two random edges of every cell exchanged, several times anew.
 
     Args:
         scene: the trained supernet, which stays as it is.
         repeats: shufflings.
-        heard: hears of every one.
+        listeners: who watches; every shuffling is an epoch to them.
 
     Raises:
         InputError: no cell has two edges that can be exchanged.
@@ -198,14 +211,16 @@ def shuffled(scene: Scene, repeats: int = 5, heard: Callable[[int, int], None] =
         raise InputError(
             "no cell has two edges with equal candidates and equal resolutions at both ends, so none can be exchanged"
         )
-    after = []
-    for number in range(repeats):
-        rng, other = Random(derive(scene.seed, "shuffle", number)), copy.deepcopy(scene.supernet)
-        for graph, pairs in zip(_graphs(other), alike, strict=True):
-            if pairs:
-                exchange(graph, *rng.choice(pairs))
-        after.append(replace(scene, supernet=other).measure(scene.mixture))
-        heard(number + 1, repeats)
+    watching, clock, after = Listeners(listeners), Deadline(), []
+    with watching.job(Job("shuffle", repeats, 1)):
+        for number in range(repeats):
+            rng, other = Random(derive(scene.seed, "shuffle", number)), copy.deepcopy(scene.supernet)
+            for graph, pairs in zip(_graphs(other), alike, strict=True):
+                if pairs:
+                    exchange(graph, *rng.choice(pairs))
+            after.append(replace(scene, supernet=other).measure(scene.mixture))
+            watching.step(number, 0, Meter({}))
+            watching.epoch({"epoch": number + 1, "seconds": clock.elapsed, **_valid(after[-1])})
     return Shuffle(before=scene.measure(scene.mixture), after=tuple(after))
 
 

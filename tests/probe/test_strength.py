@@ -17,8 +17,9 @@ import oche
 from oche.data.batches import Batch
 from oche.data.halves import SearchData
 from oche.errors import InputError
+from oche.listeners.base import Job, Listener
 from oche.methods import DARTS
-from oche.metrics import ACCURACY
+from oche.metrics import ACCURACY, Meter
 from oche.mixture.softmax import Softmax
 from oche.nn.choice import Choice
 from oche.nn.engine import set_engine
@@ -50,6 +51,24 @@ class Fixed:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         return iter(self.batches[start:])
+
+
+class Hear(Listener):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.steps: list[tuple[int, int]] = []
+        self.records: list[Mapping[str, Any]] = []
+
+    def start(self, job: Job) -> None:
+        self.job = job
+
+    def step(self, epoch: int, step: int, meter: Meter) -> None:
+        self.steps.append((epoch, step))
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        self.records.append(record)
 
 
 def halves(batches: list[Batch]) -> SearchData:
@@ -129,12 +148,15 @@ def test_every_candidate_begins_from_a_fresh_copy(engine: str) -> None:
     set_engine(supernet, engine)
     initialize_logits(supernet, 1.0, generator(3))
     data = halves([(torch.randn(4, 1, 8, 8), torch.arange(4) % 2) for _ in range(2)])
-    s, heard = scene(supernet, SPACE.domain, data), []
+    s, heard = scene(supernet, SPACE.domain, data), Hear()
     a, b = "normal/2<-0", "reduction/3<-2"
-    both = strengths(s, DARTS, data, [a, b], epochs=1, heard=lambda *told: heard.append(told))
+    both = strengths(s, DARTS, data, [a, b], epochs=1, listeners=[heard])
     assert [x.key for x in both] == [a] * 3 + [b] * 3
     assert both[3:] == strengths(s, DARTS, data, [b], epochs=1)
-    assert heard == [(x.key, x.candidate, step, 2) for x in both for step in (1, 2)]
+    assert heard.job == Job("strength", 6, 2)
+    assert heard.steps == [(number, step) for number in range(6) for step in range(2)]
+    assert [record["epoch"] for record in heard.records] == list(range(1, 7))
+    assert [record["valid_loss"] for record in heard.records] == [x.measured["loss"] for x in both]
     # Without training it is the one-hot row, under the weights as they are.
     for strength in strengths(s, DARTS, data, [a], epochs=0):
         place = SPACE.domain.edges[a].candidates.index(strength.candidate)
@@ -245,14 +267,16 @@ def test_an_exchange_takes_weights_and_the_row_along() -> None:
 
 @pytest.mark.parametrize("engine", ["reference", "fast"])
 def test_shuffling_is_repeated_from_the_supernet_as_it_is(engine: str) -> None:
-    s, heard = cells(engine), []
+    s, heard = cells(engine), Hear()
     before = copy.deepcopy(s.supernet.state_dict())
-    found = shuffled(s, repeats=4, heard=lambda *told: heard.append(told))
+    found = shuffled(s, repeats=4, listeners=[heard])
     assert found.before == s.measure(s.mixture)
     assert len(found.after) == 4
     assert len({after["loss"] for after in found.after} - {found.before["loss"]}) > 1
     assert shuffled(s, repeats=4) == found
-    assert heard == [(i, 4) for i in (1, 2, 3, 4)]
+    assert heard.job == Job("shuffle", 4, 1)
+    assert heard.steps == [(number, 0) for number in range(4)]
+    assert [record["valid_loss"] for record in heard.records] == [after["loss"] for after in found.after]
     assert all(torch.equal(before[name], value) for name, value in s.supernet.state_dict().items())
 
 
@@ -261,7 +285,7 @@ def test_edges_that_are_the_same_can_change_places_unnoticed() -> None:
     first: dict[str, Any] = {}
     for cell in s.supernet.body.cells:  # type: ignore[union-attr]
         for node in cell.nodes:  # type: ignore[union-attr]
-            for source, edge in node.items():
+            for edge in node.values():
                 form = str([(name, w.shape) for name, w in edge.state_dict().items()])
                 edge.load_state_dict(first.setdefault(form, edge.state_dict()))
     with torch.no_grad():
