@@ -24,6 +24,7 @@ from oche.config.options import (
     Names,
     OutputOptions,
     PlannedEpochs,
+    ProbeOptions,
     ReportOptions,
     ResumeOptions,
     RunCommand,
@@ -213,6 +214,29 @@ def methods(name: str | None = None, /, *, output: Output = OutputOptions()) -> 
         listing.show_method(name, output)
 
 
+def probe(
+    run: Path,
+    /,
+    what: Annotated[ProbeOptions, Parameter(name="*")] = ProbeOptions(),
+    *,
+    output: Output = OutputOptions(),
+) -> None:
+    """Look into a searched supernet: do its mixing weights say how strong candidates are?
+
+    Candidates of some edges are compared by what the supernet can do with them alone, after training on; skip
+    connections with candidates that have weights; and edges of a cell change places.
+
+    Args:
+        run: a run directory with a search.
+        what: to look at.
+        output: what to print.
+    """
+    _, options = recorded(run)
+    from oche.runs import probing
+
+    probing.probe(run, options, what, output)
+
+
 def cite(run: Path, /, *, output: Output = OutputOptions()) -> None:
     """Print the references of exactly what a run used, as BibTeX.
 
@@ -321,6 +345,7 @@ REGISTERED: dict[str, Callable[..., None]] = {
     "show": show,
     "list": list_,
     "diff": diff,
+    "probe": probe,
     "cite": cite,
     "methods": methods,
     "spaces": spaces,

@@ -232,7 +232,7 @@ class _Timetable:
         """
         if not len(data.train) or not len(data.valid):
             raise InputError("a search needs a batch in each half, but got none; use more data or a smaller batch")
-        plans = [_plan(method, epoch, epochs) for epoch in range(epochs)]
+        plans = [planned(method, epoch, epochs) for epoch in range(epochs)]
         if not any(plan.move_logits for plan in plans):
             raise InputError(f"the stages of {method.name!r} freeze the logits in all {epochs} epochs; search longer")
         lengths = [len(data.larger(plan.more).train) for plan in plans]
@@ -262,7 +262,8 @@ class _Timetable:
         return self.tuned(epoch, 0) / self.tuned(len(self.lengths), 0)
 
 
-def _plan(method: Method, epoch: int, epochs: int) -> EpochPlan:
+def planned(method: Method, epoch: int, epochs: int) -> EpochPlan:
+    """What the stages of a method plan for an epoch (from 0) of a search of so many."""
     plan = EpochPlan(relaxation=method.relaxation)
     for stage in method.stages:
         plan = stage.plan(plan, epoch, epochs)

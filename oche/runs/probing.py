@@ -1,0 +1,129 @@
+"""The command `probe`: do the mixing weights of a searched supernet say how strong its candidates are?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from torch.nn import functional as F
+
+from oche.checkpoint import Checkpoints, DamagedError, read_checkpoint
+from oche.config.options import OutputOptions, ProbeOptions, RunCommand, SearchCommand, TrainCommand
+from oche.config.resolve import resolve_protocol
+from oche.errors import InputError
+from oche.feed import search_feed
+from oche.loop import planned
+from oche.methods import Method, method
+from oche.metrics import ACCURACY
+from oche.nn.engine import set_engine
+from oche.nn.supernet import logits
+from oche.probe.strength import advantages, shuffled, strengths
+from oche.randomness import derive
+from oche.remaining import Remaining
+from oche.report.strength import Diagnosis, draw_diagnosis, print_diagnosis
+from oche.report.words import print_json
+from oche.runs.record import RunRecord, read_space
+from oche.runs.session import Session
+from oche.schedule import Constant
+from oche.select.scene import Scene
+from oche.training.protocol import protocol
+
+
+def probe(
+    path: Path,
+    options: RunCommand | SearchCommand | TrainCommand,
+    what: ProbeOptions,
+    output: OutputOptions = OutputOptions(),
+) -> Diagnosis:
+    """Look into the supernet of a run's newest search checkpoint; the run stays as it is.
+
+    Args:
+        path: the run directory.
+        options: as they were resolved when it was made.
+        what: to look at.
+        output: what to print.
+
+    Raises:
+        InputError: the run has no search, or no checkpoint of it that can be read.
+    """
+    if isinstance(options, TrainCommand):
+        raise InputError(f"{str(path)!r} is an oche train, which has no supernet to look into")
+    record = RunRecord.read(path)
+    kept = _newest(path)
+    space = read_space(path)
+    session: Session[Any] = Session(record.command, options, output)
+    searched = _as_it_was_run(record, space.name)
+    supernet = space.supernet(session.dataset.task, searched.structure)
+    try:
+        supernet.load_state_dict(kept["state"]["supernet"])
+    except RuntimeError as error:
+        raise InputError(f"the supernet kept in {str(path)!r} is not that of its space.json: {error}") from None
+    supernet = supernet.to(session.device)
+    set_engine(supernet, options.engine)
+    sizes = session.sizes
+    validation = (
+        resolve_protocol(options.train, sizes).validation
+        if isinstance(options, RunCommand)
+        else protocol(sizes.protocol).validation
+    )
+    assert options.search.batch is not None  # the run has written down what it took
+    data = search_feed(session.dataset, options.search.batch, options.seed, session.device, validation)
+    epochs = options.search.epochs or searched.epochs
+    scene = Scene(
+        whole=space.domain.restrict(logits(supernet).keys()),
+        supernet=supernet,
+        relaxation=planned(searched, epochs - 1, epochs).relaxation,
+        images=data.evaluation,
+        loss=F.cross_entropy,
+        metrics=ACCURACY,
+        seed=options.seed,
+        device=session.device,
+        remaining=Remaining.from_plain(kept["state"]["remaining"]),
+    )
+    open_ = [key for key in scene.domain.edges if not scene.remaining.decided(key)]
+    chosen = Random(derive(options.seed, "probe")).sample(open_, min(what.edges, len(open_)))
+    keys = [key for key in open_ if key in chosen]
+    if what.edges and not keys:
+        session.say("every edge of this supernet has been decided, so no candidates are compared")
+    rules, display = replace(searched, epochs=epochs), session.display
+    found = Diagnosis(
+        strengths=tuple(strengths(scene, rules, data, keys, epochs=what.epochs, listeners=display if keys else ())),
+        advantages=tuple(advantages(record.records.get("search", ()), scene.whole, scene.relaxation)),
+        shuffle=shuffled(scene, what.shuffles, display) if what.shuffles else None,
+    )
+    if what.figure is not None:
+        draw_diagnosis(what.figure, found)
+    if output.json:
+        print_json(asdict(found))
+    elif not output.quiet:
+        print_diagnosis(found)
+        if what.figure is not None:
+            session.say(f"wrote {what.figure}")
+    return found
+
+
+def _newest(path: Path) -> Mapping[str, Any]:
+    """What the newest checkpoint of the search holds.
+
+    Raises:
+        InputError: there is none that can be read.
+    """
+    file = Checkpoints(path / "checkpoints", "search").newest
+    if file is None:
+        raise InputError(f"there is no checkpoint of a search in {str(path / 'checkpoints')!r}, so no supernet")
+    try:
+        return read_checkpoint(file)
+    except DamagedError as error:
+        raise InputError(f"{error}; oche resume makes another one from the checkpoint before it") from None
+
+
+def _as_it_was_run(record: RunRecord, space: str) -> Method:
+    """The method with the rate of the logits that the search used, if it says so."""
+    searched = method(record.options["method"]).fitted(space, record.data["name"])
+    rate = record.result.get("search", {}).get("logit_rate")
+    if rate is None:
+        return searched
+    return replace(searched, logit_optimizer=searched.logit_optimizer.at_rate(Constant(rate)))
