@@ -26,6 +26,7 @@ from oche.errors import InputError, named, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
 from oche.methods import method
+from oche.nn.supernet import logits
 from oche.plain import described, finite
 from oche.randomness import derive
 from oche.runs.network import save_network
@@ -326,6 +327,10 @@ def _search(session: Session[SearchCommand] | Session[RunCommand], validation: f
         directory.write_json("method.json", described(found.method))
         rate = found.method.logit_optimizer.lr.at(0)
         facts = {"steps": found.found.steps, "seconds": found.found.seconds, "stopped": found.found.stopped}
+        if found.method.selection.tuning is not None and not found.found.stopped:
+            domain = space.domain.restrict(logits(found.supernet).keys())
+            facts["evaluations"] = found.method.selection.tuning.evaluations(domain)
+            session.say(f"selection: {facts['evaluations']} evaluations of the validation half")
         facts |= {"logit_rate": rate, "verdict": str(found.verdict), **asdict(found.verdict)}
         session.add_result("search", facts)
         session.say(draw(space, found.architecture))

@@ -59,6 +59,10 @@ class Tuning(Protocol):
         """How many decisions are still to be made."""
         ...
 
+    def evaluations(self, domain: Domain) -> int:
+        """How often all decisions together evaluate the validation half."""
+        ...
+
 
 class Selection(Protocol):
     """A rule of discretization."""

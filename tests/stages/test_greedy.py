@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import oche
+from oche.checkpoint import Checkpoints
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.data.options import DataOptions
 from oche.domain import Domain, Edge, Node
 from oche.errors import InputError
+from oche.interrupt import Interrupted
 from oche.listeners.base import Listener
-from oche.methods import SGAS, SGAS_PT, method
+from oche.methods import SGAS, SGAS_PT, Method, method
 from oche.mixture.softmax import Softmax
 from oche.moment import Moment
 from oche.nn.cell import MixedEdge
@@ -336,3 +339,59 @@ def test_with_perturbation_the_same_edges_are_decided_by_another_rule(
     assert len(asked) == 2 * 2 * 2  # two edges of each of two nodes of both kinds
     assert [key for key, places in plain.found.records[-1]["remaining"].items() if places] == chosen
     SPACE.domain.check(removed.architecture)
+
+
+class Mine(nn.Module):
+    """Choices of a user's own, and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(oche.Choice({"linear": nn.Linear(64, 64), "skip": nn.Identity(), "tanh": nn.Tanh()}) for _ in range(3))
+        )
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(self.blocks(x.flatten(1))))
+
+
+@pytest.mark.parametrize("searched", [SGAS, SGAS_PT], ids=lambda m: m.name)
+def test_a_search_that_was_stopped_at_any_moment_goes_on_bit_for_bit(
+    tmp_path: Path, images: Dataset, searched: Method
+) -> None:
+    def search(checkpoints: Any = None) -> oche.SearchResult:
+        torch.manual_seed(0)
+        settings = {"epochs": 4, "batch": 8, "seed": 3, "validation": 0}
+        return oche.search(Mine(), data=images, method=searched, checkpoints=checkpoints, **settings)  # type: ignore[arg-type]
+
+    def plain(result: oche.SearchResult) -> Any:
+        weights = {name: value.tolist() for name, value in result.supernet.state_dict().items()}
+        records = [{k: v for k, v in record.items() if k != "seconds"} for record in result.found.records]
+        return weights, records, result.architecture
+
+    whole, stops = plain(search()), 0
+    for looks in range(0, 100, 3):
+        interrupts: Any = StopAfter(looks)
+        place = tmp_path / str(looks)
+        try:
+            search(Checkpoints(place, "search", interrupts=interrupts))
+        except Interrupted:
+            assert plain(search(Checkpoints(place, "search"))) == whole
+            stops += 1
+        else:
+            break
+    assert [len(record.get("remaining", {})) for record in whole[1]] == [0, 1, 3, 3]  # 2, 4, 2 of 8 moments
+    assert stops > 8
+
+
+class StopAfter:
+    """Asks a search to stop after so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+
+    @property
+    def received(self) -> int | None:
+        self.left -= 1
+        return 2 if self.left < 0 else None
