@@ -93,6 +93,7 @@ def search(
     preset: str | None = None,
     validation: float | None = None,
     split: int | None = None,
+    protocol: str | TrainingProtocol | None = None,
     time_limit: float | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -106,7 +107,7 @@ def search(
         space: a space's name (the supernet then has the preset's size), a `Space` (its own size), or any module with
             choices inside.
         data: a data set's name or path, or a `Dataset`; only its training images are used.
-        method: a method's name, or a `Method`.
+        method: a method's name, or one with other parts such as `"sp-darts/selection=decorrelation"`, or a `Method`.
         train: instead of `data`: batches (inputs, targets) for the weights.
         valid: instead of `data`: batches for the logits; share no sample with `train`.
         loss: `(output, target)` to a scalar; None: cross-entropy.
@@ -120,6 +121,7 @@ def search(
         validation: with `data`, the share of the training images that a later training holds out to choose its best
             epoch, and that the search therefore leaves alone; None: that of the preset's training protocol.
         split: with `data`, decides which images that share is; None: `seed`.
+        protocol: what the selection will be trained with, for methods that are consistent with it; None: the preset's.
         time_limit: seconds after which the search ends with its current selection.
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
@@ -136,14 +138,21 @@ def search(
         name = data.name if isinstance(data, Dataset) else data
         chosen = chosen.fitted(space if isinstance(space, str) else space.name, name or "")
     sizes = named_preset(preset or default_preset(device))
+    searched = _searched(space, sizes.supernet)
+    chosen.check(searched)
     epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
     images = _positive("batch", batch, chosen.batch)
+    rules = protocol if isinstance(protocol, TrainingProtocol) else named_protocol(protocol or sizes.protocol)
+    chosen = regularized(chosen, rules, searched, images=data is not None)
+    regularization = chosen.regularization.numbers
     dataset: Dataset | None = None
     if data is not None:
         _either(train, valid)
         dataset = load(data, seed=seed) if isinstance(data, str) else data
-        held_out = named_protocol(sizes.protocol).validation if validation is None else validation
-        source = search_feed(dataset, images, seed, device, held_out, fit=batch is None, split=split)
+        held_out = rules.validation if validation is None else validation
+        source = search_feed(
+            dataset, images, seed, device, held_out, cutout=regularization.cutout, fit=batch is None, split=split
+        )
         task = dataset.task
     elif train is not None and valid is not None:
         if train is valid:
@@ -157,7 +166,7 @@ def search(
     measured = _metrics(metrics, loss)
     loss = F.cross_entropy if loss is None else _loss(loss)
     with frozen(derive(seed, "supernet"), device):
-        searched, supernet = _supernet(space, sizes.supernet, task, chosen.structure)
+        supernet = _supernet(searched, task, chosen.structure, auxiliary=regularization.auxiliary > 0)
     supernet = supernet.to(device)
     set_engine(supernet, engine)
     if engine == FAST and (unknown := unknown_candidates(supernet)):
@@ -225,7 +234,7 @@ def train(
         data: a data set's name or path, or a `Dataset`.
         protocol: a protocol's name, or a `TrainingProtocol`; None: `tiny` on a CPU, `small` elsewhere.
         space: the space of the architecture; None: looked up by its name.
-        stack: depth and width of the network; None: the protocol's.
+        stack: depth and width of the network; None: the protocol's, with the cells of a space whose cells do not share.
         train: instead of `data`: batches (inputs, targets).
         valid: instead of `data`: batches that choose the best epoch; None: the last epoch counts.
         test: instead of `data`: batches of the final evaluation.
@@ -265,7 +274,9 @@ def train(
         if isinstance(model, Architecture):
             space = space or named_space(model.space)
             with frozen(derive(seed, "network"), device):
-                model = space.network(model, dataset.task, stack or rules.stack, auxiliary=rules.auxiliary > 0)
+                model = space.network(
+                    model, dataset.task, stack or space.fitting(rules.stack), auxiliary=rules.auxiliary > 0
+                )
         fit = isinstance(protocol, str) if fit_batch is None else fit_batch
         source = training_feed(dataset, rules, seed, device, fit=fit, split=split)
         train_loss = loss or rules.loss(dataset.train.labels, device)
@@ -323,25 +334,55 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return resolved
 
 
-def _supernet(
-    space: str | Space | nn.Module, stack: Stack | None, task: ImageTask | None, structure: Structure
-) -> tuple[Space | ModuleSpace, Supernet]:
+def _searched(space: str | Space | nn.Module, stack: Stack | None) -> Space | ModuleSpace:
     if isinstance(space, nn.Module):
-        if structure.needs_cells:
-            raise InputError(
-                "this method adds normalization to the nodes of cells, but a module of your own has none; "
-                'choose another one, such as method="sp-darts"'
-            )
-        own = ModuleSpace(space)
-        return own, own.supernet()
-    if isinstance(space, str):
-        space = at_preset(named_space(space), stack)
+        return ModuleSpace(space)
+    return at_preset(named_space(space), stack) if isinstance(space, str) else space
+
+
+def _supernet(space: Space | ModuleSpace, task: ImageTask | None, structure: Structure, *, auxiliary: bool) -> Supernet:
+    if isinstance(space, ModuleSpace):
+        return space.supernet()
     if task is None:
         raise InputError(
             "a cell space needs to know the images it is for; give data=..., "
             "or task=oche.ImageTask(channels=3, height=32, width=32, classes=10) beside your loaders"
         )
-    return space, space.supernet(task, structure)
+    return space.supernet(task, structure, auxiliary=auxiliary)
+
+
+def regularized(method: Method, rules: TrainingProtocol, space: Space | ModuleSpace, *, images: bool) -> Method:
+    """The method with the numbers of its regularization; what a training has and a search cannot have is left out.
+
+    Args:
+        method: perhaps consistent with the training.
+        rules: of the training.
+        space: what is searched.
+        images: whether the images come from here, not from loaders of the user's own.
+
+    Raises:
+        InputError: the method asks for what there is no place for.
+    """
+    module = isinstance(space, ModuleSpace)
+    possible = replace(
+        rules,
+        cutout=rules.cutout if images else 0,
+        drop_path=0.0 if module else rules.drop_path,
+        auxiliary=rules.auxiliary if isinstance(space, Space) and space.has_auxiliary else 0.0,
+    )
+    regularization = method.regularization.at(possible)
+    numbers = regularization.numbers
+    if module and (numbers.drop_path or numbers.auxiliary):
+        raise InputError(
+            "drop-path and the auxiliary head of a method belong to cells, but a module of your own has none; give "
+            "regularization=Regularization(), and put them into the module"
+        )
+    if numbers.cutout and not images:
+        raise InputError(
+            f"Cutout of {numbers.cutout} pixels is for images of data=..., but there are only loaders; put it into "
+            "their transforms and give cutout=0"
+        )
+    return replace(method, regularization=regularization)
 
 
 def _keeper(checkpoints: Keeper | str | Path | None, job: str) -> Keeper:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -94,6 +94,8 @@ SPACES: dict[str, str] = {
     "darts": "darts",
     "rdarts": "rdarts",
     "idarts": "idarts",
+    "sepskip": "amended",
+    "allegro": "allegro",
     "nasbench201": "nasbench201",
     "bench125": "nasbench201",
 }
@@ -122,11 +124,22 @@ def cited_by_space(name: str) -> list[str]:
     return [paper for start, paper in SPACES.items() if name.startswith(start)]
 
 
+def brought(part: object) -> dict[str, str]:
+    """BibTeX entries that parts of other packages bring along, as `BIBTEX`, by short name."""
+    return {name: entry for inner in parts_of(part) for name, entry in getattr(inner, "BIBTEX", {}).items()}
+
+
 def bibliography(*parts: object) -> dict[str, str]:
     """BibTeX entries, by short name, of the papers of some parts, in the order in which they are met."""
-    return entries(name for part in parts for name in cited(part))
+    return entries((name for part in parts for name in cited(part)), brought(parts))
 
 
-def entries(names: Iterable[str]) -> dict[str, str]:
-    """BibTeX entries by short name, each once."""
-    return {name: BIBTEX[name] for name in dict.fromkeys(names)}
+def entries(names: Iterable[str], further: Mapping[str, str] | None = None) -> dict[str, str]:
+    """BibTeX entries by short name, each once.
+
+    Args:
+        names: the short names.
+        further: entries beside ours. A name without an entry is left out: a package need not have one.
+    """
+    known = {**(further or {}), **BIBTEX}
+    return {name: known[name] for name in dict.fromkeys(names) if name in known}

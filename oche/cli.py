@@ -203,7 +203,7 @@ def methods(name: str | None = None, /, *, output: Output = OutputOptions()) -> 
     """List the search methods, or show one with its parts, numbers and references.
 
     Args:
-        name: a method (default: all).
+        name: a method, perhaps with other parts as in sp-darts/selection=decorrelation (default: all).
         output: what to print.
     """
     from oche.report import listing
@@ -235,6 +235,18 @@ def probe(
     from oche.runs import probing
 
     probing.probe(run, options, what, output)
+
+
+def parts(axis: str | None = None, /, *, output: Output = OutputOptions()) -> None:
+    """List the parts that methods are made of, with the numbers that can stand behind their names.
+
+    Args:
+        axis: structure, mixture, perturbation, objective, terms, stages or selection (default: all).
+        output: what to print.
+    """
+    from oche.report.listing import list_parts
+
+    list_parts(axis, output)
 
 
 def cite(run: Path, /, *, output: Output = OutputOptions()) -> None:
@@ -348,6 +360,7 @@ REGISTERED: dict[str, Callable[..., None]] = {
     "probe": probe,
     "cite": cite,
     "methods": methods,
+    "parts": parts,
     "spaces": spaces,
     "data": data,
     "config": config,

@@ -16,11 +16,13 @@ from oche.domain import Domain
 from oche.methods import Method
 from oche.metrics import Loss, Meter, Metric
 from oche.mixture.base import Relaxation
+from oche.mixture.groups import EdgeGroups
 from oche.nn.supernet import Supernet, initialize_logits
 from oche.optim import OptimizerSettings
 from oche.randomness import generator
 from oche.remaining import Remaining
 from oche.select.scene import Scene
+from oche.stages.base import EpochPlan
 from oche.step import SearchStep
 
 
@@ -40,6 +42,7 @@ class Course:
 
     Attributes:
         step: makes the steps.
+        plan: of the epoch.
         epoch: epochs done.
         done: steps done of the epoch after those.
         steps: weight steps taken in all.
@@ -67,8 +70,11 @@ class Course:
         self._supernet, self._domain, self._method, self._data = supernet, domain, method, data
         self._loss, self._metrics, self._seed, self._device = loss, metrics, seed, device
         self._deadline = deadline
+        for stage in method.stages:
+            supernet.add_logits(stage.logits(domain))
         initialize_logits(supernet, method.logit_std, generator(seed, "logits"))
         self.step = SearchStep(supernet, method, loss, device)
+        self.plan = EpochPlan(relaxation=method.relaxation, end=1)
         self.epoch = self.done = self.steps = 0
         self.meter = Meter(metrics)
         self.records: list[dict[str, Any]] = []
@@ -91,6 +97,7 @@ class Course:
             seed=self._seed,
             device=self._device,
             remaining=self.remaining,
+            groups=self.step.groups,
         )
 
     @property
@@ -103,13 +110,15 @@ class Course:
         """Logits to mixing weights, at present."""
         return self.step.relaxation
 
-    def relax(self, relaxation: Relaxation) -> None:
-        """From here on logits become mixing weights in this way."""
-        self.step.relaxation = relaxation
+    def follow(self, plan: EpochPlan) -> None:
+        """An epoch begins, or goes on, with this plan."""
+        self.plan = plan
+        self.step.relaxation = plan.relaxation
+        self.step.groups = EdgeGroups.of(self._domain) if plan.search_edges else None
 
     def preview(self) -> Architecture:
         """What would be selected now."""
-        scene = self.scene
+        scene = self.scene.concluded
         return self._method.selection.preview(scene.domain, scene.logits, scene.relaxation)
 
     def settle(self, remaining: Remaining) -> None:

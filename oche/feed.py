@@ -68,6 +68,7 @@ def search_feed(
     device: torch.device,
     validation: float,
     *,
+    cutout: int = 0,
     fit: bool = False,
     split: int | None = None,
 ) -> SearchData:
@@ -79,6 +80,7 @@ def search_feed(
         seed: decides the halves, the order and the augmentation.
         device: where the batches go.
         validation: the share of the training images that the training after the search holds out.
+        cutout: side of the Cutout square on the images of both halves, in pixels; 0: none.
         fit: make the batch no larger than a half, for a batch that nobody asked for.
         split: decides the part that is held out; None: `seed`.
 
@@ -89,8 +91,9 @@ def search_feed(
     if fit:
         batch = min(batch, len(first), len(second))
     feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)
-    train = feeder.shuffled(first, "train", dataset.augment, drop_last=True)
-    valid = feeder.shuffled(second, "valid", dataset.augment, drop_last=True)
+    augment = replace(dataset.augment, cutout=cutout)
+    train = feeder.shuffled(first, "train", augment, drop_last=True)
+    valid = feeder.shuffled(second, "valid", augment, drop_last=True)
     evaluation = feeder.plain(second)
 
     def at_batch(images: int) -> SearchData:
@@ -115,14 +118,15 @@ def training_feed(
 
     Args:
         dataset: the images.
-        protocol: batch, validation share and Cutout.
+        protocol: batch, validation share, Cutout and AutoAugment.
         seed: decides the order and the augmentation.
         device: where the batches go.
         fit: make the batch no larger than the training part, for a batch that nobody asked for.
         split: decides the validation part; None: `seed`.
 
     Raises:
-        InputError: a class would be missing from a part, or the batch is larger than the training part.
+        InputError: a class would be missing from a part, the batch is larger than the training part, or AutoAugment
+            cannot treat the images.
     """
     first, second = holdout(dataset, protocol.validation, seed if split is None else split)
     batch = min(protocol.batch, len(first)) if fit else protocol.batch
@@ -133,7 +137,7 @@ def training_feed(
         train=feeder.shuffled(
             first,
             "train",
-            replace(dataset.augment, cutout=protocol.cutout),
+            replace(dataset.augment, cutout=protocol.cutout, auto_augment=protocol.auto_augment),
             drop_last=len(first) < batch or len(first) % batch == 1,
         ),
         valid=None if second is None else feeder.plain(second),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 from oche.errors import InputError
 
@@ -16,6 +18,9 @@ class WriteError(InputError):
 
 TEMPORARY = ".{}.new"
 """The name of a file while it is written; a kill may leave it behind."""
+
+LONGEST_SLUG = 150
+"""Characters; file systems allow 255, and names get numbers and endings."""
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -77,3 +82,12 @@ def sync(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def slug(text: str) -> str:
+    """A text as a name of a file, on every system: `darts/mixture=softmax:x=1` is `darts~mixture=softmax@x=1`.
+
+    Different texts have different names, also long ones, which are cut.
+    """
+    plain = quote(text, safe="/:,=+ ").replace("~", "%7E").replace("/", "~").replace(":", "@")
+    return plain if len(plain) <= LONGEST_SLUG else f"{plain[:LONGEST_SLUG]}-{sha256(text.encode()).hexdigest()[:8]}"

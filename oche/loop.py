@@ -26,7 +26,7 @@ from oche.evaluation import all_finite, evaluate
 from oche.listeners.base import Job, Listener, Listeners
 from oche.methods import Method
 from oche.metrics import Loss, Metric
-from oche.moment import Moment
+from oche.nn.cell import set_drop_path
 from oche.nn.mixture import Mixture
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
@@ -124,9 +124,10 @@ def run_search(
     job = Job("search", len(timetable.lengths), timetable.lengths[0], run.steps, tuple(run.records), timetable.total)
     with watching.job(job):
         while not run.over:
-            now = Moment(epoch=min(run.epoch, epochs - 1), epochs=epochs)
             epoch_plan, length = timetable.plans[run.epoch], timetable.lengths[run.epoch]
-            run.relax(epoch_plan.relaxation)
+            now = epoch_plan.moment(run.epoch)
+            run.follow(epoch_plan)
+            set_drop_path(supernet, method.regularization.numbers.drop_path * now.fraction)
             if not run.done:
                 for stage in method.stages if run.epoch < epochs else ():
                     stage.act(run, now)
@@ -188,7 +189,7 @@ def run_search(
     shown = f"valid_{next(iter(metrics), 'loss')}"
     validation = next((record[shown] for record in reversed(run.records) if shown in record), None)
     last = run.records[-1]
-    architecture = method.selection.select(run.scene)
+    architecture = method.selection.select(run.scene.concluded)
     verdict = judge(
         architecture,
         first=first_table,
@@ -258,15 +259,15 @@ class _Timetable:
     def fraction(self, epoch: int) -> float:
         """The finished share of the search, or of the tuning after it."""
         if epoch < self.search:
-            return epoch / self.search
+            return self.plans[epoch].moment(epoch).fraction
         return self.tuned(epoch, 0) / self.tuned(len(self.lengths), 0)
 
 
 def planned(method: Method, epoch: int, epochs: int) -> EpochPlan:
     """What the stages of a method plan for an epoch (from 0) of a search of so many."""
-    plan = EpochPlan(relaxation=method.relaxation)
+    plan = EpochPlan(relaxation=method.relaxation, end=epochs)
     for stage in method.stages:
-        plan = stage.plan(plan, epoch, epochs)
+        plan = stage.plan(plan, epoch - plan.begin, plan.end - plan.begin)
     return plan
 
 

@@ -9,6 +9,11 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 
+def is_part(value: object) -> bool:
+    """Whether it is a value made of named fields, as every part is, and not a class of such."""
+    return is_dataclass(value) and not isinstance(value, type)
+
+
 def described(value: object) -> Any:
     """A part, or a collection of parts, as plain values; the name of each part's class is among them.
 

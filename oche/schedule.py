@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 from oche.errors import InputError
@@ -90,6 +90,13 @@ class Scaled:
     def at(self, fraction: float) -> float:
         """`factor` times the other schedule's value."""
         return self.factor * self.schedule.at(fraction)
+
+
+def starting_at(schedule: Schedule, start: float) -> Schedule:
+    """The schedule from another first value: to the same end where it has one, in proportion elsewhere."""
+    if isinstance(schedule, Cosine | ExponentialCosine):
+        return replace(schedule, start=start)
+    return Scaled(schedule, start / schedule.at(0))
 
 
 class Length(Protocol):

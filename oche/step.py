@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from oche.data.batches import Batch
 from oche.methods import Method
 from oche.metrics import Loss
+from oche.mixture.groups import EdgeGroups
 from oche.moment import Moment
 from oche.nn.mixture import Mixture, each, live_in
 from oche.nn.supernet import Supernet, logits, weights
@@ -39,6 +40,7 @@ class SearchStep:
     Attributes:
         remaining: what has not been decided yet; a stage may change it between two steps.
         relaxation: logits to mixing weights; a stage may change it between two steps.
+        groups: the sets of edges, where they compete; a stage may change it between two steps.
 
     Raises:
         InputError: the method's parts do not fit together.
@@ -48,6 +50,7 @@ class SearchStep:
         self._supernet, self._method, self._loss, self._device = supernet, method, loss, device
         self.remaining = Remaining()
         self.relaxation = method.relaxation
+        self.groups: EdgeGroups | None = None
         self._sizes = {key: len(value) for key, value in logits(supernet).items()}
         self.begin_weights(method.weight_optimizer)
         self.begin_logits()
@@ -94,7 +97,8 @@ class SearchStep:
         Returns:
             Loss and output of the training batch, before the weights moved.
         """
-        problem = SupernetProblem(self._supernet, self._loss, seed, self._device)
+        auxiliary = self._method.regularization.numbers.auxiliary
+        problem = SupernetProblem(self._supernet, self._loss, seed, self._device, auxiliary)
         if move_logits and self._method.logits_first:
             self._move_logits(problem, now, train_batch, valid_batch)
         before = self._move_weights(problem, now, train_batch)
@@ -106,10 +110,10 @@ class SearchStep:
         """No gradient of the weights is kept, and no running statistic moves."""
         values = logits(self._supernet)
         narrow = self.remaining.narrow(values)
-        rows = self._draw(problem, now, narrow)
+        weighted = self._weighted(self._draw(problem, now, narrow))
         point = Point(
             weights=[w.detach() for w in self._weights],
-            mixture=each(self._widened(each(rows, Tensor.detach)), Tensor.requires_grad_),
+            mixture=each(self._widened(each(weighted, Tensor.detach)), Tensor.requires_grad_),
             train_batch=train_batch,
             valid_batch=valid_batch,
             optimizer=self._weight_optimizer,
@@ -117,7 +121,7 @@ class SearchStep:
         )
         gradient = self.remaining.narrow(self._method.objective.gradient(problem, point))
         # The one vector-Jacobian product from the mixing weights to the logits; terms depend on these alone.
-        outputs, weights_of_outputs = list(rows.values()), [gradient[key] for key in rows]
+        outputs, weights_of_outputs = list(weighted.values()), [gradient[key] for key in weighted]
         for term in self._method.terms:
             outputs.append(term.value(narrow, now))
             weights_of_outputs.append(torch.ones_like(outputs[-1]))
@@ -134,9 +138,9 @@ class SearchStep:
             rows = self._draw(problem, now, self.remaining.narrow(logits(self._supernet)))
         with frozen(derive(problem.seed, "perturbation"), self._device):
             rows = self._method.perturbation.apply(
-                rows, now, lambda other: problem.loss_at(self._widened(other), batch)
+                rows, now, lambda other: problem.loss_at(self._widened(self._weighted(other)), batch)
             )
-        mixture = self._widened(rows)
+        mixture = self._widened(self._weighted(rows))
         loss, output = problem.forward(mixture, batch)
         self._weight_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -152,6 +156,10 @@ class SearchStep:
         # A stream of its own: the mixture must not follow the masks that the network draws from the same seed.
         with frozen(derive(problem.seed, "mixture"), self._device):
             return self.relaxation.draw(narrow, now)
+
+    def _weighted(self, rows: Mixture) -> Mixture:
+        """The weights of what remains of the edges, each times the share of the sets that hold it."""
+        return rows if self.groups is None else self.groups.apply(rows)
 
     def _widened(self, rows: Mixture) -> Mixture:
         return self.remaining.widen(rows, self._sizes)

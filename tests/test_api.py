@@ -131,7 +131,7 @@ def planned_steps(method: Method, epochs: int, batch: int, images: int) -> int:
     """Of a search whose stages may let the batch grow, at most to all images of a half."""
     steps = 0
     for epoch in range(epochs):
-        plan = EpochPlan(relaxation=method.relaxation)
+        plan = EpochPlan(relaxation=method.relaxation, end=epochs)
         for stage in method.stages:
             plan = stage.plan(plan, epoch, epochs)
         steps += images // min(batch + plan.more, images)

@@ -173,6 +173,68 @@ def test_few_images_shrink_a_batch_that_nobody_asked_for(capsys, tmp_path):
     assert json.loads(Path("out/result.json").read_text())["search"]["steps"] == 1
 
 
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory) -> Path:
+    """A search by a method with parts of others."""
+    directory = tmp_path_factory.mktemp("runs") / "composed"
+    parts = ["--method", "sdarts-rs", "--selection", "decorrelation:images=32", "--objective", "amended:eta=0.05"]
+    parts += ["--mixture", "batch-mixed:t_sparse=1e-2,p_up=0.9", "--stages", "freeze-logits:first=1", "--terms", "none"]
+    assert main(["search", *TINY, *parts, "--run", str(directory)]) == 0
+    return directory
+
+
+RECIPE = "/".join([
+    "sdarts-rs", "mixture=batch-mixed:t_sparse=1e-2,p_up=0.9", "objective=amended:eta=0.05", "terms=none",
+    "stages=freeze-logits:first=1", "selection=decorrelation:images=32",
+])  # fmt: skip
+
+
+def test_a_composed_search_records_exactly_what_ran(composed):
+    method = json.loads((composed / "method.json").read_text())
+    assert method["name"] == RECIPE
+    assert method["relaxation"]["t_sparse"] == 1e-2
+    assert method["perturbation"]["part"] == "UniformPerturbation"
+    assert method["objective"]["eta"] == 0.05
+    assert method["selection"] == {"part": "Decorrelation", "images": 32, "literal": False}
+    planned = json.loads((composed / "resolved.json").read_text())["method"]
+    own = {"logit_optimizer"}  # whose rate follows the number of steps
+    assert {k: v for k, v in planned.items() if k not in own} == {k: v for k, v in method.items() if k not in own}
+    config = yaml.safe_load((composed / "config.yaml").read_text())
+    assert (config["method"], config["objective"], config["terms"]) == ("sdarts-rs", "amended:eta=0.05", "none")
+
+
+def test_a_composed_search_is_resumed_shown_and_cited(composed, capsys, tmp_path):
+    assert main(["resume", str(composed)]) == 0
+    assert main(["search", "--config", str(composed / "config.yaml"), "--run", "again"]) == 0
+    assert (composed / "architecture.json").read_text() == Path("again/architecture.json").read_text()
+    assert (composed / "config.yaml").read_text() == Path("again/config.yaml").read_text()
+    capsys.readouterr()
+    assert main(["diff", str(composed), "again"]) == 0
+    difference = capsys.readouterr().out  # of the environment at most: which directory, which state of git
+    assert "metrics are bit-identical" in difference
+    assert not any(
+        line.startswith(("option", "what the options", "data", "result")) for line in difference.splitlines()
+    )
+    assert main(["show", str(composed)]) == 0
+    assert RECIPE in "".join(capsys.readouterr().out.split())  # folded
+    assert main(["cite", str(composed), "--quiet"]) == 0
+    assert set(capsys.readouterr().out.split()) == {"sp-darts", "sdarts", "amended", "idarts", "rdarts"}
+    # The records have the logits only.
+    assert main(["select", str(composed)]) == 2
+    assert "looks at the supernet" in capsys.readouterr().err
+    assert main(["select", str(composed), "--selection", "magnitude"]) == 0
+    assert main(["select", str(composed), "--selection", "magnitud"]) == 2
+    assert "did you mean 'magnitude'" in capsys.readouterr().err
+
+
+def test_one_recipe_is_as_good_as_several_options_and_names_the_directory(composed, capsys):
+    assert main(["search", *TINY, "--method", RECIPE]) == 0
+    (made,) = Path("runs").iterdir()
+    assert "-sdarts-rs~mixture=batch-mixed@t_sparse=1e-2,p_up=0.9~objective=amended@eta=0.05~terms=none" in made.name
+    assert (made / "architecture.json").read_text() == (composed / "architecture.json").read_text()
+    assert (made / "method.json").read_text() == (composed / "method.json").read_text()
+
+
 def test_a_known_architecture_trains(capsys, tmp_path):
     assert main(["train", "darts-v1", "--data.limit", "200", *SHORT[:-4], "--train.epochs", "1", "--run", "out"]) == 0
     assert Architecture.load("out/architecture.json").space == "darts"
@@ -203,6 +265,11 @@ def test_listings(capsys, command, text):
     ("arguments", "parts"),
     [
         (["--method", "dart"], ["unknown method 'dart'", "did you mean 'darts'"]),
+        (["--method", "darts", "--mixture", "sofmax"], ["unknown mixture 'sofmax'", "did you mean 'softmax'"]),
+        (["--method", "drnas", "--mixture", "softmax"], ["ConcentrationAnchor (terms)", "--terms none"]),
+        (["--mixture", "softmax:temperatur=1"], ["unknown number", "did you mean 'temperature'"]),
+        (["--mixture", "softmax:temperature=cold"], ["temperature of the mixture 'softmax'", "'cold'"]),
+        (["--method", "darts/selection=magnitude", "--selection", "decorrelation"], ["selection", "given twice"]),
         (["--space", "drats"], ["unknown space 'drats'", "did you mean 'darts'"]),
         (["--data", "digit"], ["unknown data set 'digit'", "'digits'"]),
         (["--train", "darts-cifer"], ["unknown training protocol", "'darts-cifar'"]),
@@ -516,6 +583,8 @@ def test_what_cannot_be_resumed_is_refused(capsys, tmp_path):
         (["list", "there", "--json"], "report.overview.list_runs", (Path("there"),), {}),
         (["diff", "a", "b", "--json"], "report.diff.diff_runs", (Path("a"), Path("b")), {}),
         (["methods", "--json"], "report.listing.list_methods", (), {}),
+        (["parts", "--json"], "report.listing.list_parts", (None,), {}),
+        (["parts", "terms", "--json"], "report.listing.list_parts", ("terms",), {}),
         (["methods", "drnas", "--json"], "report.listing.show_method", ("drnas",), {}),
         (["cite", "out", "--json"], "report.cite.cite_run", (Path("out"),), {}),
         (["spaces", "--json"], "report.listing.list_spaces", (), {}),

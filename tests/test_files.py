@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from oche.files import WriteError, append_line, remove_temporary, write_whole
+from oche.files import LONGEST_SLUG, WriteError, append_line, remove_temporary, slug, write_whole
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
@@ -51,3 +51,17 @@ def test_lines_are_added(tmp_path):
     assert (tmp_path / "log").read_text(encoding="utf-8") == "ä\nb\n"
     with pytest.raises(WriteError, match="cannot write"):
         append_line(tmp_path / "none" / "log", "a")
+
+
+def test_texts_as_names_of_files(tmp_path):
+    assert slug("darts-nasbench201-cifar10-0") == "darts-nasbench201-cifar10-0"
+    assert slug("sdarts-rs+pt/objective=amended") == "sdarts-rs+pt~objective=amended"
+    long = "a" * 300
+    texts = ["a/b", "a~b", "a%7Eb", "a_b", "a:b=1e-3,c=2", "a@b=1e-3,c=2", "..", "a b", "x.npz", long, long + "b"]
+    names = [slug(text) for text in texts]
+    assert len(set(names)) == len(texts)
+    assert max(map(len, names)) <= LONGEST_SLUG + 9
+    for name in set(names) - {".."}:
+        assert set(name).isdisjoint('/:\\*?"<>|')
+        (tmp_path / name).touch()
+    assert len(list(tmp_path.iterdir())) == len(texts) - 1

@@ -23,6 +23,7 @@ from oche.methods import DARTS, METHODS, Method
 from oche.metrics import ACCURACY, Meter
 from oche.mixture.softmax import Softmax
 from oche.moment import Moment
+from oche.needs import CELLS, declared
 from oche.nn.choice import Choice
 from oche.nn.network import Stack
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
@@ -144,7 +145,7 @@ NOW = Moment(epoch=3, epochs=10)
 OBJECTIVES = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 FOR_MODULES = pytest.mark.parametrize(
     "method",
-    [m for m in METHODS.values() if not m.structure.needs_cells and not m.selection.needs_supernet],
+    [m for m in METHODS.values() if CELLS not in declared(m, "NEEDS_OF_SPACE") and not m.selection.needs_supernet],
     ids=lambda m: m.name,
 )
 
@@ -232,9 +233,8 @@ def test_a_first_order_step_is_two_plain_steps_of_autograd(clip: float) -> None:
 
 
 def test_second_order_needs_plain_sgd() -> None:
-    method = replace(METHODS["darts-2nd"], weight_optimizer=Adam())
     with pytest.raises(InputError, match="plain SGD"):
-        search(method)
+        replace(METHODS["darts-2nd"], weight_optimizer=Adam())
 
 
 def test_the_draws_of_a_step_depend_on_its_seed_alone() -> None:

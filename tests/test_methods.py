@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -10,11 +10,12 @@ from oche.data.batches import IterableBatches
 from oche.data.halves import SearchData
 from oche.errors import InputError
 from oche.loop import run_search
-from oche.methods import DARTS, DARTS_PT, METHODS, Method, Variant, method, with_perturbation
+from oche.methods import DARTS, METHODS, Method, Variant, composed, method
 from oche.mixture.batch_mixed import BatchMixed
 from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
 from oche.mixture.softmax import Softmax
+from oche.moment import Moment
 from oche.nn.choice import Choice
 from oche.nn.supernet import weights
 from oche.objective.amended import Amended, FiniteDifferences
@@ -24,10 +25,14 @@ from oche.objective.terms import ConcentrationAnchor
 from oche.objective.unrolled import Unrolled
 from oche.optim import Adam, OptimizerSettings
 from oche.schedule import Constant, Epochs
+from oche.select.decorrelation import Decorrelation
+from oche.select.magnitude import Magnitude
 from oche.select.perturbation import PerturbationSelection
+from oche.select.registry import SELECTIONS
 from oche.select.removal import FirstMetric, Removal
 from oche.spaces.module_space import ModuleSpace
 from oche.stages.base import EpochPlan
+from oche.stages.freeze_logits import FreezeLogits
 from oche.stages.greedy import Greedy, Strongest
 
 
@@ -109,7 +114,8 @@ def test_drnas_has_the_published_numbers() -> None:
     assert rates(drnas.weight_optimizer) == (0.1, 0.0)
     (freeze,) = drnas.stages
     moves = [
-        freeze.plan(EpochPlan(relaxation=Softmax()), epoch, drnas.epochs).move_logits for epoch in range(drnas.epochs)
+        freeze.plan(EpochPlan(relaxation=Softmax(), end=drnas.epochs), epoch, drnas.epochs).move_logits
+        for epoch in range(drnas.epochs)
     ]
     assert (moves.count(False), moves[:10]) == (10, [False] * 10)
 
@@ -152,28 +158,41 @@ def test_sgas_has_the_published_numbers_and_is_darts_otherwise() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_with_perturbation_a_method_differs_in_what_decides_alone(name: str) -> None:
-    plain, removed = method(name), with_perturbation(method(name))
+    plain, removed = method(name), method(f"{name}+pt")
     assert removed.name == f"{name}+pt"
-    assert "ICLR 2021" in removed.reference
     for space in ("darts", "nasbench201", "rdarts-s2"):
         a, b = plain.fitted(space, "cifar100"), removed.fitted(space, "cifar100")
         if name == "sgas":
-            (greedy,) = a.stages
-            assert b.stages == (replace(greedy, rule=Removal()),)  # type: ignore[type-var]
-            b = replace(b, stages=a.stages)
+            assert b.stages == (Greedy(rule=Removal()),)
+            assert b.selection == a.selection  # no separate phase
         else:
             assert b.selection == PerturbationSelection()
-            b = replace(b, selection=a.selection)
-        assert replace(b, name=a.name, summary=a.summary, reference=a.reference) == a
+            assert b.stages == a.stages
+        same = {"name": a.name, "summary": a.summary, "stages": a.stages, "selection": a.selection}
+        assert replace(b, **same) == a  # type: ignore[arg-type]
 
 
 def test_perturbation_has_the_published_numbers() -> None:
-    selection = DARTS_PT.selection
+    selection = method("darts+pt").selection
     assert isinstance(selection, PerturbationSelection)
     assert (selection.interval, selection.move_logits, selection.removal.criterion) == (5, True, FirstMetric())
     fresh = selection.optimizer.build([torch.zeros(1)]).param_groups[0]
     assert (fresh["lr"], fresh["momentum"], fresh["weight_decay"]) == (0.0025, 0.9, 3e-4)
     assert rates(selection.optimizer) == (0.0025, 0.001)
+
+
+def test_allegro_has_the_published_numbers() -> None:
+    allegro = method("allegro")
+    assert isinstance(allegro.objective, Asymptotic)
+    assert (allegro.objective.chi_min, allegro.objective.chi_max, allegro.epochs) == (0.0, 0.1, 90)
+    assert (allegro.objective.horizon.of(90), allegro.objective.horizon.of(9)) == (25, 3)
+    chi = [allegro.objective.chi(Moment(epoch=epoch, epochs=90)) for epoch in range(90)]
+    assert chi == pytest.approx([0.1 * min(epoch / 25, 1) for epoch in range(90)])
+    second = method("darts-2nd")  # "all other settings are the same as those of the DARTS method"
+    same = {"name", "summary", "reference", "objective", "epochs"}
+    for field in fields(Method):
+        if field.name not in same:
+            assert getattr(allegro, field.name) == getattr(second, field.name)
 
 
 def test_the_first_variant_that_suits_counts_and_no_other_does() -> None:
@@ -239,7 +258,7 @@ def same(a: Method, b: Method) -> bool:
     return logits_a == logits_b and all(torch.equal(w, v) for w, v in zip(weights_a, weights_b, strict=True))
 
 
-ASYMPTOTIC = replace(method("darts-2nd"), objective=Asymptotic(horizon=Epochs(2)))
+ASYMPTOTIC = replace(method("allegro"), objective=Asymptotic(horizon=Epochs(2)))
 
 
 @pytest.mark.parametrize(
@@ -277,3 +296,96 @@ def test_without_its_part_a_method_goes_another_way(whole: Method, without: dict
 )
 def test_a_part_that_is_switched_off_is_bit_for_bit_not_there(one: Method, other: Method) -> None:
     assert same(one, other)
+
+
+# -- composition -------------------------------------------------------------------------------------------------------
+
+
+def test_text_and_values_compose_the_same_method() -> None:
+    by_text = method("sp-darts/selection=decorrelation/objective=amended:eta=0.2/stages=freeze-logits:first=5")
+    by_value = composed(
+        "sp-darts", stages=(FreezeLogits(first=Epochs(5)),), objective=Amended(eta=0.2), selection=Decorrelation()
+    )
+    assert by_text == by_value
+    assert by_text.name == "sp-darts/objective=amended:eta=0.2/stages=freeze-logits:first=5/selection=decorrelation"
+    assert method(by_text.name) == by_text
+    assert replace(by_text, name="sp-darts", summary=method("sp-darts").summary) == replace(
+        method("sp-darts"),
+        selection=Decorrelation(),
+        objective=Amended(eta=0.2),
+        stages=(FreezeLogits(first=Epochs(5)),),
+    )
+
+
+def test_the_rest_of_a_composed_method_still_suits_space_and_data_but_not_the_parts_that_were_asked_for() -> None:
+    other = method("sp-darts/mixture=softmax").fitted("nasbench201", "cifar100")
+    assert (other.relaxation, other.batch) == (Softmax(), 256)
+    kept = method("sp-darts/selection=decorrelation").fitted("nasbench201", "cifar100")
+    assert kept.relaxation == method("sp-darts").fitted("nasbench201", "cifar100").relaxation
+    assert replace(method("sp-darts"), variants=method("sp-darts").variants) == method("sp-darts")
+
+
+def test_composing_again_replaces_and_adds() -> None:
+    again = composed(method("drnas/mixture=softmax/terms=none"), mixture="batch-mixed", selection="decorrelation")
+    assert again.name == "drnas/mixture=batch-mixed/terms=none/selection=decorrelation"
+    assert (again.terms, again.relaxation.scale) == ((), 10e-3)
+    assert composed(DARTS, mixture=Softmax(temperature=2.0)).name == "darts/mixture=softmax:temperature=2.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dart/selection=magnitude", "unknown method 'dart'; did you mean 'darts'"),
+        ("darts/selection=magnitud", "unknown selection 'magnitud'; did you mean 'magnitude'"),
+        ("drnas/mixture=softmax", "'drnas/mixture=softmax': ConcentrationAnchor .* leave it out with --terms none"),
+        ("drnas/terms=none", r"Dirichlet \(mixture\) needs exactly one regularizer"),
+        ("sp-darts/mixture=dirichlet", r"Dirichlet \(mixture\) needs exactly one regularizer"),
+        ("darts/mixture=dirichlet/terms=concentration-anchor", "but there are 2"),
+        ("darts/terms=a", "unknown term 'a'"),
+        ("darts/terms=concentration-anchor+", "unknown term ''"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        method(text)
+
+
+def test_an_axis_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown axis of a method 'mixtur'; did you mean 'mixture'"):
+        composed("darts", mixtur="softmax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbing(Magnitude):
+    """Stands for the selection of this name."""
+
+
+def test_plus_pt_is_any_method_with_a_selection_by_perturbation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SELECTIONS, "perturbation", Perturbing())  # type: ignore[misc]
+    for name in METHODS:
+        found = method(f"{name}+pt")
+        assert found.name == f"{name}+pt"
+        assert found.selection == Perturbing()
+        assert (
+            replace(found, name=name, summary=METHODS[name].summary, selection=METHODS[name].selection) == METHODS[name]
+        )
+    assert method("sdarts-rs+pt/objective=amended").name == "sdarts-rs+pt/objective=amended"
+    assert method("darts+pt/selection=magnitude").selection == Magnitude()
+    with pytest.raises(InputError, match="unknown method 'dart'"):
+        method("dart+pt")
+
+
+def test_without_such_a_selection_plus_pt_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(SELECTIONS, "perturbation", raising=False)  # type: ignore[misc]
+    with pytest.raises(InputError, match=r"'darts\+pt' selects by perturbation: unknown selection 'perturbation'"):
+        method("darts+pt")
+
+
+def test_a_method_may_say_what_plus_pt_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = (FreezeLogits(first=Epochs(1)),)
+    monkeypatch.setitem(METHODS, "own", replace(DARTS, name="own", with_perturbation={"stages": stages}))  # type: ignore[misc]
+    assert method("own+pt").stages == stages
+    assert method("own+pt").selection == DARTS.selection
+    # A method that is registered under the whole name goes before the rule.
+    monkeypatch.setitem(METHODS, "own+pt", replace(DARTS, name="own+pt", epochs=3))  # type: ignore[misc]
+    assert method("own+pt").epochs == 3

@@ -6,7 +6,7 @@ import torch
 
 from oche.errors import InputError
 from oche.moment import Moment
-from oche.schedule import Constant, Cosine, Epochs, ExponentialCosine, Linear, Scaled, Share
+from oche.schedule import Constant, Cosine, Epochs, ExponentialCosine, Linear, Scaled, Share, starting_at
 
 FRACTIONS = [i / 20 for i in range(21)]
 
@@ -43,6 +43,17 @@ def test_cosine_falls_to_zero_where_nothing_else_is_said() -> None:
 def test_scaled_multiplies() -> None:
     inner = Cosine(0.1, 0.01)
     assert [Scaled(inner, 3.0).at(f) for f in FRACTIONS] == pytest.approx([3 * inner.at(f) for f in FRACTIONS])
+
+
+def test_another_start_leaves_the_shape_and_the_end() -> None:
+    for shape in (Cosine(0.2, 0.1), ExponentialCosine(0.2, 0.1)):
+        other = starting_at(shape, 0.5)
+        assert (other.at(0), other.at(1)) == (pytest.approx(0.5), pytest.approx(0.1))
+        for i in range(11):
+            fallen = (shape.at(i / 10) - 0.1) / 0.1
+            assert (other.at(i / 10) - 0.1) / 0.4 == pytest.approx(fallen)
+    assert [starting_at(Linear(0.2, 0.1), 0.5).at(f) for f in (0, 1)] == pytest.approx([0.5, 0.25])
+    assert starting_at(Constant(0.2), 0.5).at(0.7) == pytest.approx(0.5)
 
 
 def test_the_exponential_cosine_falls_sooner_than_the_cosine() -> None:

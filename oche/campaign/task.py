@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from oche.checkpoint import Checkpoints
+from oche.files import slug
 from oche.interrupt import Stop
 
 Cell: TypeAlias = Mapping[str, str | int]
@@ -97,4 +98,4 @@ def cell_name(cell: Cell) -> str:
 
 def cell_slug(cell: Cell) -> str:
     """`darts-nasbench201-cifar10-0`, for names of files."""
-    return "-".join(map(str, cell.values()))
+    return slug("-".join(map(str, cell.values())))

@@ -20,6 +20,7 @@ from oche.compare.statistics import default_baseline, rows
 from oche.config.options import CompareCommand, OutputOptions, ReportOptions
 from oche.errors import InputError
 from oche.files import write_whole, writing
+from oche.recipe import Recipe
 from oche.report.comparison import as_csv, as_markdown, print_comparison
 from oche.report.words import duration_text, new_console, print_json, print_line
 
@@ -40,7 +41,7 @@ def compare(path: Path, options: CompareCommand, report: ReportOptions, output: 
     before = Ledger.read(path, KIND).header if path.exists() else None
     config = settled(options, before and before["config"])
     comparison = Comparison.of(config, options, path)
-    baseline = options.baseline or default_baseline(comparison)
+    baseline = str(Recipe.of(options.baseline)) if options.baseline else default_baseline(comparison)
     if baseline not in comparison.methods:
         raise InputError(f"--baseline {baseline} is not compared; give one of {', '.join(comparison.methods)}")
     if before is None:

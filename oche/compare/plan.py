@@ -18,6 +18,7 @@ from oche.config.resolve import resolve_space
 from oche.errors import InputError
 from oche.methods import method
 from oche.presets import preset
+from oche.recipe import Recipe
 from oche.training.protocol import protocol
 
 KIND = "comparison"
@@ -53,6 +54,8 @@ def settled(options: CompareCommand, before: Mapping[str, Any] | None) -> dict[s
     """
     lists = {"methods": options.methods, "seeds": options.seeds, "spaces": options.space.name}
     asked: dict[str, Any] = {name: list(value.all) for name, value in lists.items() if value is not None}
+    if "methods" in asked:  # in one form, so that no search is made twice
+        asked["methods"] = list(dict.fromkeys(str(Recipe.of(name)) for name in asked["methods"]))
     if options.data.name is not None:
         asked["data"] = [data_name(name) for name in options.data.name.all]
     cut = {name: getattr(options.data, name) for name in ("limit", "size", "flip", "crop_padding")}
@@ -132,8 +135,11 @@ class Comparison:
             for name in config["spaces"]:
                 shape = {key: config[f"space.{key}"] for key in ("cells", "channels", "reductions")}
                 space = resolve_space(SpaceOptions(name=name, **shape), sizes)
+                for search in searches:
+                    search.fitted(space.name, config["truth"] or images.name).check(space)
                 known = judge(space, config["truth"] or images.name, images.fingerprint, options.table)
                 rules = protocol(sizes.protocol)
+                rules = replace(rules, stack=space.fitting(rules.stack))
                 if not space.has_auxiliary:
                     rules = replace(rules, auxiliary=0.0)
                 if known is None:

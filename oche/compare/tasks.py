@@ -36,7 +36,7 @@ from oche.metrics import ACCURACY
 from oche.randomness import derive, frozen
 from oche.runs.provenance import this_machine
 from oche.spaces.space import Space
-from oche.training.protocol import TrainingProtocol
+from oche.training.protocol import NASBENCH201, TrainingProtocol
 from oche.training.trainer import TrainingData, run_training
 
 RANDOM = "random"
@@ -154,6 +154,8 @@ class Search:
             logit_lr=setting.logit_lr,
             validation=setting.validation,
             split=SPLIT,
+            # The networks of the tables had neither Cutout nor drop-path nor an auxiliary head.
+            protocol=setting.protocol or NASBENCH201,
             seed=self.seed,
             device=setting.device,
             engine=setting.engine,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from oche.data.options import DataOptions
 from oche.errors import InputError
+from oche.recipe import AXES, Recipe
 
 Options = TypeVar("Options")
 
@@ -130,12 +131,17 @@ class Names:
 
     @classmethod
     def parse(cls, text: str) -> Names:
-        """Read `darts,random`.
+        """Read `darts,random`, or methods with parts that have numbers: `darts/mixture=m:x=1,y=2,random` is two.
 
         Raises:
             InputError: a name is empty or given twice.
         """
-        names = tuple(name.strip() for name in text.split(","))
+        names: tuple[str, ...] = ()
+        for piece in text.split(","):
+            if names and re.match(r"[^/=]+=", piece) and re.search(r"/.*:", names[-1]):  # a further number
+                names = (*names[:-1], f"{names[-1]},{piece.strip()}")
+            else:
+                names = (*names, piece.strip())
         if not all(names):
             raise InputError(f"names are separated by single commas, such as darts,random, but got {text!r}")
         twice = [name for name in names if names.count(name) > 1]
@@ -250,8 +256,8 @@ class TrainOptions:
     name: str | None = field(
         default=None,
         metadata={
-            "help": "training protocol: tiny, small, darts-cifar or nasbench201 (default: by preset); --train is short "
-            "for it"
+            "help": "training protocol: tiny, small, darts-cifar, allegro-cifar or nasbench201 (default: by preset); "
+            "--train is short for it"
         },
     )
     epochs: int | None = field(default=None, metadata={"help": "epochs of the training (default: the protocol's)"})
@@ -264,8 +270,11 @@ class TrainOptions:
     optimizer: Literal["sgd", "adamw"] | None = field(
         default=None, metadata={"help": "sgd or adamw (default: the protocol's)"}
     )
-    lr: float | None = field(default=None, metadata={"help": "first learning rate, falling to 0 along a cosine"})
+    lr: float | None = field(default=None, metadata={"help": "first learning rate, falling as in the protocol"})
     cutout: int | None = field(default=None, metadata={"help": "side of the Cutout square in pixels, 0 for none"})
+    auto_augment: bool | None = field(
+        default=None, metadata={"help": "change training images by CIFAR-10's AutoAugment policy"}
+    )
     drop_path: float | None = field(default=None, metadata={"help": "drop-path probability in the last epoch"})
     auxiliary: float | None = field(default=None, metadata={"help": "weight of the auxiliary head's loss, 0 for none"})
     label_smoothing: float | None = field(
@@ -313,7 +322,35 @@ class CommonOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchCommand(CommonOptions):
+class MethodOptions:
+    """Which method, and parts that take the place of its own. Numbers stand behind a name: `uniform:radius=0.1`."""
+
+    method: str = field(
+        default="darts",
+        metadata={"help": "search method (see: oche methods), with other parts as in sp-darts/selection=decorrelation"},
+    )
+    structure: str | None = field(default=None, metadata={"help": "what is added to the supernet (see: oche parts)"})
+    mixture: str | None = field(default=None, metadata={"help": "how logits become mixing weights"})
+    perturbation: str | None = field(default=None, metadata={"help": "of the mixing weights in the weight step"})
+    objective: str | None = field(default=None, metadata={"help": "which gradient moves the logits"})
+    terms: str | None = field(
+        default=None, metadata={"help": "what is added to the loss of the logits: none, one, or several as in a+b"}
+    )
+    stages: str | None = field(default=None, metadata={"help": "what happens when: none, one, or several as in a+b"})
+    selection: str | None = field(default=None, metadata={"help": "how the supernet becomes an architecture"})
+
+    @property
+    def recipe(self) -> str:
+        """The method with its parts as one text.
+
+        Raises:
+            InputError: it cannot be read, or a part is given twice.
+        """
+        return str(Recipe.of(self.method, {axis: getattr(self, axis) for axis in AXES}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchCommand(MethodOptions, CommonOptions):
     """`oche search`: search and select."""
 
     keep: Size = field(
@@ -326,7 +363,6 @@ class SearchCommand(CommonOptions):
     data: NamedData = field(default_factory=NamedData)
     space: SpaceOptions = field(default_factory=SpaceOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
-    method: str = field(default="darts", metadata={"help": "search method (see: oche methods)"})
     engine: Literal["fast", "reference"] = field(
         default="fast",
         metadata={"help": "how the supernet is evaluated: fast, or by readable code (reference)"},

@@ -17,11 +17,12 @@ from oche.config.options import (
     option_values,
     with_values,
 )
-from oche.methods import method
+from oche.methods import Method, method
 from oche.nn.network import Stack
 from oche.optim import SGD, AdamW, OptimizerSettings
 from oche.presets import Preset, at_preset, default_preset, preset
-from oche.schedule import Cosine
+from oche.recipe import AXES
+from oche.schedule import Cosine, starting_at
 from oche.spaces.cell_space import CellSpace
 from oche.spaces.registry import space, takes_nodes
 from oche.spaces.space import Space
@@ -34,11 +35,13 @@ Filled = dict[str, tuple[Any, str]]
 OPTIMIZERS: dict[str, OptimizerSettings] = {"sgd": SGD(lr=Cosine(0.05)), "adamw": AdamW()}
 
 SAME_NAME = (
-    "epochs", "batch", "cutout", "drop_path", "auxiliary", "label_smoothing", "balance_classes", "validation",
+    "epochs", "batch", "cutout", "auto_augment", "drop_path", "auxiliary", "label_smoothing", "balance_classes",
+    "validation",
 )  # fmt: skip
 """Options of the training that are called as in the protocol."""
 
 LATER = {
+    **dict.fromkeys(AXES, "the method"),
     "data.flip": "the data",
     "data.crop_padding": "the data",
     "data.stream": "the size of the data",
@@ -76,15 +79,18 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
         "threads": (torch.get_num_threads(), "the machine"),
     }
     if isinstance(options, SearchCommand):
+        resolve_method(options, resolve_space(options.space, sizes))
         known |= _filled_space(options.space, sizes, name) | _filled_search(options, sizes, name)
     if isinstance(options, RunCommand | TrainCommand):
         known |= _filled_training(options.train, sizes, name)
-    if isinstance(options, RunCommand) and not space(options.space.name).has_auxiliary:
-        known["train.auxiliary"] = (0.0, f"space {options.space.name}")
+    if isinstance(options, RunCommand):
+        known |= _filled_fit(options.train, resolve_space(options.space, sizes), sizes)
+        if not space(options.space.name).has_auxiliary:
+            known["train.auxiliary"] = (0.0, f"space {options.space.name}")
     values = option_values(options)
     filled = {key: entry for key, entry in known.items() if values[key] is None}
     origins = {key: source for key, (_, source) in filled.items()}
-    later = {key: source for key, source in LATER.items() if key in values and values[key] is None}
+    later = {key: s for key, s in LATER.items() if key in values and values[key] is None and key not in filled}
     return with_values(options, {key: value for key, (value, _) in filled.items()}), origins | later
 
 
@@ -99,6 +105,29 @@ def resolve_space(options: SpaceOptions, sizes: Preset) -> Space:
     return fitted.replace(supernet_stack=_resize(fitted.supernet_stack, options))
 
 
+def resolve_method(options: SearchCommand, space: Space) -> Method:
+    """The method that the options come to, with the numbers for the space and the data.
+
+    Raises:
+        InputError: a name or a number cannot be used, or a part does not find what it needs.
+    """
+    chosen = method(options.recipe).fitted(space.name, options.data.name)
+    chosen.check(space)
+    return chosen
+
+
+def fitted(options: TrainOptions, space: Space, sizes: Preset) -> TrainOptions:
+    """The options with the cells that a network of the space must have, where nobody asked for others."""
+    stack = resolve_protocol(options, sizes).stack
+    forced = space.fitting(stack)
+    if forced == stack:
+        return options
+    cells = forced.cells if options.cells is None else options.cells
+    return replace(
+        options, cells=cells, reductions=forced.reductions if options.reductions is None else options.reductions
+    )
+
+
 def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
     """The named training protocol with the options' changes.
 
@@ -109,8 +138,8 @@ def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
     optimizer = rules.optimizer
     if options.optimizer is not None and type(optimizer) is not type(OPTIMIZERS[options.optimizer]):
         optimizer = OPTIMIZERS[options.optimizer]
-    if options.lr is not None:
-        optimizer = optimizer.at_rate(Cosine(options.lr))
+    if options.lr is not None and options.lr != optimizer.lr.at(0):
+        optimizer = optimizer.at_rate(starting_at(optimizer.lr, options.lr))
     given = {name: getattr(options, name) for name in SAME_NAME if getattr(options, name) is not None}
     return replace(rules, stack=_resize(rules.stack, options), optimizer=optimizer, **given)
 
@@ -129,14 +158,21 @@ def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Fil
         "space.cells": (chosen.supernet_stack.cells, source),
         "space.channels": (chosen.supernet_stack.channels, source),
     }
-    if takes_nodes(options.name):
-        assert isinstance(chosen, CellSpace)
+    if chosen.supernet_stack.reductions is not None:
+        filled["space.reductions"] = (chosen.supernet_stack.reductions, own)
+    if takes_nodes(options.name) and isinstance(chosen, CellSpace):
         filled["space.nodes"] = (chosen.nodes, own)
     return filled
 
 
+def _filled_fit(options: TrainOptions, space: Space, sizes: Preset) -> Filled:
+    forced, source = fitted(options, space, sizes), f"the supernet of space {space.name}"
+    values = {name: getattr(forced, name) for name in ("cells", "reductions")}
+    return {f"train.{name}": (v, source) for name, v in values.items() if v != getattr(options, name)}
+
+
 def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
-    chosen = method(options.method).fitted(options.space.name, options.data.name)
+    chosen = method(options.recipe).fitted(options.space.name, options.data.name)
     if sizes.epochs is not None:
         return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
     return {"search.epochs": (chosen.epochs, f"method {chosen.name}")}

@@ -1,6 +1,7 @@
 """Random crop, flip and Cutout for a whole batch on its device, each image with its own draw.
 
-The order is that of the public DARTS code: crop and flip on raw pixels, normalization, Cutout. Draws are
+The order is that of the public DARTS code: crop and flip on raw pixels, normalization, Cutout. AutoAugment, which has a
+file of its own, comes last on raw pixels. Draws are
 made on the CPU, so that a seed means the same images on every device, and no step waits for the device.
 
 Shapes: B images, C channels, H x W pixels.
@@ -26,6 +27,7 @@ class Augment:
         flip: mirror left and right with probability 1/2.
         cutout: side of the square that is set to zero after normalization, in pixels; 0: none. Its centre is
             uniform over the image, and it is clipped at the borders.
+        auto_augment: change raw pixels by CIFAR-10's AutoAugment policy; gray or colour images of 8 bits only.
 
     Raises:
         InputError: a number of pixels is negative.
@@ -34,6 +36,7 @@ class Augment:
     crop_padding: int = 0
     flip: bool = False
     cutout: int = 0
+    auto_augment: bool = False
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0 or self.cutout < 0:

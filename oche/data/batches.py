@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils import data
 
 from oche.data.augment import Augment
+from oche.data.auto_augment import check_images
 from oche.data.dataset import Part
 from oche.data.images import ImageFiles
 from oche.data.options import MEMORY_LIMIT
@@ -272,8 +273,11 @@ def batches(
         workers: processes that decode files; None: half of the CPU cores, at most `MAX_WORKERS`.
 
     Raises:
-        InputError: no batch can be formed, or files cannot be put on the device as they are.
+        InputError: no batch can be formed, files cannot be put on the device as they are, or AutoAugment cannot treat
+            the images.
     """
+    if augment is not None and augment.auto_augment:
+        check_images(part)
     if batch < 1 or (drop_last and batch > len(part)):
         raise InputError(
             f"a batch needs between 1 and {len(part)} images, as many as there are, but got batch={batch}; "

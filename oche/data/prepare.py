@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 
 from oche.data.augment import Augment, crop, cutout, flip
+from oche.data.auto_augment import auto_augment
 from oche.data.dataset import Part
+
+LARGEST_SEED = 2**63 - 1
+"""What a seed drawn from a generator may be at most."""
 
 STATISTICS_IMAGES = 10_000
 """Streamed images that the statistics are taken from: enough for three digits, in seconds."""
@@ -62,7 +66,7 @@ def prepare(images: Tensor, normalize: Normalize, augment: Augment | None, gener
         normalize: statistics of the training images.
         augment: random changes; None for none.
         generator: a CPU generator; five numbers are drawn for each image whatever `augment` says, so that
-            turning one change off leaves the others as they were.
+            turning one change off leaves the others as they were; after them a seed for AutoAugment where it is on.
 
     Returns:
         `B x C x H x W` float32 on the same device.
@@ -77,5 +81,7 @@ def prepare(images: Tensor, normalize: Normalize, augment: Augment | None, gener
         images = crop(images, augment.crop_padding, top, left)
     if augment.flip:
         images = flip(images, mirrored)
+    if augment.auto_augment:
+        images = auto_augment(images, int(torch.randint(LARGEST_SEED, (), generator=generator)))
     normalized = normalize(images)
     return cutout(normalized, augment.cutout, row, column) if augment.cutout else normalized

@@ -21,6 +21,7 @@ from torch.distributions import Dirichlet as DirichletDistribution
 from torch.nn import functional as F
 
 from oche.moment import Moment
+from oche.needs import CONCENTRATIONS, ONE_REGULARIZER, Feature
 
 LEAST = 1e-6
 """Concentrations below it are raised to it: `elu(A) + 1` underflows to 0 at strongly negative logits."""
@@ -40,11 +41,18 @@ def distribution(logits: Tensor) -> DirichletDistribution:
     return DirichletDistribution(concentration(logits), validate_args=False)
 
 
+def _sample(logits: Tensor) -> Tensor:
+    """One draw per row; of a single component it is 1, where `rsample` has no gradient but NaN."""
+    return distribution(logits).rsample() if logits.shape[-1] > 1 else torch.softmax(logits, -1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dirichlet:
     """`a ~ Dirichlet(elu(A) + 1)`."""
 
     CITES: ClassVar[tuple[str, ...]] = ("drnas", "wang-2021")
+    NEEDS: ClassVar[tuple[Feature, ...]] = (ONE_REGULARIZER,)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (CONCENTRATIONS,)
 
     @property
     def scale(self) -> float:
@@ -53,7 +61,7 @@ class Dirichlet:
 
     def draw(self, logits: Mapping[str, Tensor], now: Moment) -> dict[str, Tensor]:
         """One draw for every key, a sample of the expectation in Wang-2021 Eq. 3.2."""
-        return {key: distribution(value).rsample() for key, value in logits.items()}
+        return {key: _sample(value) for key, value in logits.items()}
 
     def mean(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`beta / sum(beta)`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from oche.errors import InputError
 from oche.moment import Moment
+from oche.needs import TWICE_DIFFERENTIABLE, Feature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Softmax:
     """
 
     CITES: ClassVar[tuple[str, ...]] = ("darts",)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (TWICE_DIFFERENTIABLE,)
 
     temperature: float = 1.0
 

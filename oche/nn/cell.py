@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from oche.nn.choice import Choice, total
+from oche.nn.drop_edges import DropEdges, factors_in
 from oche.nn.mixture import Live, Mixture, live_in
 from oche.nn.operations import FactorizedReduce, NormForm, relu_conv_norm
 
@@ -37,7 +38,9 @@ class MixedEdge(nn.Module):
 
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
         """The outputs of the candidates that run, weighted by this edge's row of the mixture."""
-        return self.choice.mix(mixture[self.key], x, places=live_in(mixture).get(self.key))
+        mixed = self.choice.mix(mixture[self.key], x, places=live_in(mixture).get(self.key))
+        factor = factors_in(mixture).get(self.key)
+        return mixed if factor is None else factor * mixed
 
 
 def runs(edge: nn.Module, live: Live) -> bool:
@@ -103,6 +106,7 @@ class Graph(nn.Module):
 
     Attributes:
         wiring: how the edges are evaluated.
+        drop_edges: drop-path on the edges on which candidates compete.
     """
 
     def __init__(self, nodes: Sequence[Mapping[int, nn.Module]], norms: Sequence[nn.Module] = ()) -> None:
@@ -110,10 +114,11 @@ class Graph(nn.Module):
         self.nodes = nn.ModuleList(nn.ModuleDict({str(i): edge for i, edge in node.items()}) for node in nodes)
         self.norms = nn.ModuleList(norms)
         self.wiring: Wiring = one_by_one
+        self.drop_edges = DropEdges([e.key for node in nodes for e in node.values() if isinstance(e, MixedEdge)])
 
     def states(self, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
         """The inputs and all nodes."""
-        return self.wiring(cast(Edges, self.nodes), inputs, mixture, self._finished)
+        return self.wiring(cast(Edges, self.nodes), inputs, self.drop_edges(mixture, inputs[0]), self._finished)
 
     def _finished(self, node: int, total: Tensor) -> Tensor:
         return self.norms[node](total) if self.norms else total
@@ -155,7 +160,7 @@ class Cell(Graph):
 
 
 def set_drop_path(network: nn.Module, probability: float) -> None:
-    """Set the drop-path probability of every edge of a discrete network."""
+    """Set the drop-path probability of every edge of a network."""
     for module in network.modules():
-        if isinstance(module, DropPath):
+        if isinstance(module, DropPath | DropEdges):
             module.p = probability

@@ -159,8 +159,11 @@ class Stack:
         return self.reductions
 
     def kinds(self, task: ImageTask) -> list[str]:
-        """`normal` or `reduction` for each cell: reductions at `i * cells // (reductions + 1)`, as L//3 and 2L//3."""
-        count = self.reduction_count(task)
+        """`normal` or `reduction` for each cell of a network for images of the task's size."""
+        return self.spread(self.reduction_count(task))
+
+    def spread(self, count: int) -> list[str]:
+        """The same for so many reductions: they are at `i * cells // (reductions + 1)`, as L//3 and 2L//3."""
         places = {i * self.cells // (count + 1) for i in range(1, count + 1)}
         return ["reduction" if i in places else "normal" for i in range(self.cells)]
 

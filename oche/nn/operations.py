@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oche.errors import named
+from oche.errors import InputError, named
 from oche.nn.fast.quick import Depthwise
 
 
@@ -86,14 +86,23 @@ def relu_conv_norm(channels_in: int, channels_out: int, form: NormForm) -> nn.Se
     )
 
 
-def _depthwise_round(channels: int, kernel: int, stride: int, dilation: int, form: NormForm) -> list[nn.Module]:
-    """ReLU, depthwise convolution, pointwise convolution, BN."""
-    padding = dilation * (kernel - 1) // 2
+def _depthwise_round(
+    channels: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    form: NormForm,
+    *,
+    channels_out: int | None = None,
+    groups: int = 1,
+) -> list[nn.Module]:
+    """ReLU, depthwise convolution, pointwise convolution (to other channels, in groups), BN."""
+    padding, channels_out = dilation * (kernel - 1) // 2, channels_out or channels
     return [
         nn.ReLU(),
         Depthwise(channels, kernel, stride, padding, dilation),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=form.affine),
+        nn.Conv2d(channels, channels_out, 1, groups=groups, bias=False),
+        nn.BatchNorm2d(channels_out, affine=form.affine),
     ]
 
 
@@ -111,6 +120,63 @@ def _separable(kernel: int) -> Builder:
 
 def _dilated(kernel: int) -> Builder:
     return lambda channels, stride, form: nn.Sequential(*_depthwise_round(channels, kernel, stride, 2, form))
+
+
+ALLEGRO_EXPANSION, ALLEGRO_GROUPS = 2, 2
+
+
+def allegro_separable(kernel: int, *, expansion: int = ALLEGRO_EXPANSION, groups: int = ALLEGRO_GROUPS) -> Builder:
+    """`AllegroSepConv` (AllegroNAS, Sec. 3.2): a separable convolution that is wider inside, in grouped convolutions.
+
+    The first depthwise-pointwise round widens the channels, the second one brings them back. By how much is in a figure
+    of the paper, not in its text, and neither is the number of groups of its Sec. 3.5.2; both are options therefore. A
+    builder with others becomes a candidate under a name of its own in `OPERATIONS`.
+
+    Args:
+        kernel: side of the depthwise kernels, in pixels.
+        expansion: channels inside, as a multiple of those outside.
+        groups: of the pointwise convolutions.
+    """
+    _check_allegro(expansion, groups)
+
+    def build(channels: int, stride: int, form: NormForm) -> nn.Module:
+        _check_groups(channels, groups)
+        wide = expansion * channels
+        first = _depthwise_round(channels, kernel, stride, 1, form, channels_out=wide, groups=groups)
+        second = _depthwise_round(wide, kernel, 1, 1, form, channels_out=channels, groups=groups)
+        return nn.Sequential(*first, *second)
+
+    return build
+
+
+def allegro_dilated(kernel: int, *, groups: int = ALLEGRO_GROUPS) -> Builder:
+    """`AllegroDilConv` (AllegroNAS, Sec. 3.2): two dilated rounds instead of one, in grouped convolutions.
+
+    Args:
+        kernel: side of the depthwise kernels, in pixels.
+        groups: of the pointwise convolutions; see `allegro_separable`.
+    """
+    _check_allegro(1, groups)
+
+    def build(channels: int, stride: int, form: NormForm) -> nn.Module:
+        _check_groups(channels, groups)
+        first = _depthwise_round(channels, kernel, stride, 2, form, groups=groups)
+        return nn.Sequential(*first, *_depthwise_round(channels, kernel, 1, 2, form, groups=groups))
+
+    return build
+
+
+def _check_allegro(expansion: int, groups: int) -> None:
+    if expansion < 1 or groups < 1:
+        raise InputError(f"expansion >= 1 and groups >= 1 must hold, but got {expansion} and {groups}")
+
+
+def _check_groups(channels: int, groups: int) -> None:
+    if channels % groups:
+        raise InputError(
+            f"{groups} groups need channels that are a multiple of {groups}, but got {channels}; give --space.channels "
+            f"and --train.channels such as {groups * -(-channels // groups)}"
+        )
 
 
 def _pooled(pool: Callable[[int], nn.Module]) -> Builder:
@@ -143,6 +209,10 @@ OPERATIONS: dict[str, Builder] = {
     "sep_conv_5x5": _separable(5),
     "dil_conv_3x3": _dilated(3),
     "dil_conv_5x5": _dilated(5),
+    "allegro_sep_conv_3x3": allegro_separable(3),
+    "allegro_sep_conv_5x5": allegro_separable(5),
+    "allegro_dil_conv_3x3": allegro_dilated(3),
+    "allegro_dil_conv_5x5": allegro_dilated(5),
     "nor_conv_1x1": _convolution(1),
     "nor_conv_3x3": _convolution(3),
     "noise": lambda channels, stride, form: Noise(stride),
@@ -159,6 +229,6 @@ def operation(name: str, channels: int, stride: int, form: NormForm) -> nn.Modul
     """Build a candidate by name.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: the name is unknown, or the candidate cannot have so many channels.
     """
     return named("candidate operation", name, OPERATIONS)(channels, stride, form)

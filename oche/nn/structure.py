@@ -7,16 +7,13 @@ from typing import ClassVar, Protocol
 
 from torch import nn
 
+from oche.needs import CELLS, Feature
+
 SKIP = "skip_connect"
 
 
 class Structure(Protocol):
     """What is added to a supernet."""
-
-    @property
-    def needs_cells(self) -> bool:
-        """Whether it is about cells, which a user's module does not have."""
-        ...
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
         """What the sum of each node goes through; empty: nothing."""
@@ -30,8 +27,6 @@ class Structure(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Plain:
     """Nothing: the supernet of DARTS."""
-
-    needs_cells: ClassVar[bool] = False
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
         """None."""
@@ -52,7 +47,7 @@ class NodeNorm:
 
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
 
-    needs_cells: ClassVar[bool] = True
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
         """One for each node."""
@@ -69,7 +64,7 @@ class SkipNorm:
 
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
 
-    needs_cells: ClassVar[bool] = True
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
         """None."""

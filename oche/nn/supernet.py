@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from oche.nn.choice import decisions
 from oche.nn.mixture import Mixture
+from oche.nn.network import ImageNetwork
 from oche.nn.statistics import at_rest, moving
 
 SLOT = "A/"
@@ -31,6 +32,22 @@ class ModuleBody(nn.Module):
         """What the module returns for `x`."""
         return functional_call(self.module, {place: mixture[key] for place, key in self.places}, (x,))  # type: ignore[no-any-return]
 
+    def with_auxiliary(self, x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
+        """The same; there is no auxiliary head."""
+        return self(x, mixture), None
+
+
+class _Both(nn.Module):
+    """A body whose call is `with_auxiliary`, for `functional_call`, which knows one method."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
+        assert isinstance(self.body, ImageNetwork | ModuleBody)
+        return self.body.with_auxiliary(x, mixture)
+
 
 class Supernet(nn.Module):
     """A body, called as `body(x, mixture)`, and the logits of the choices inside it.
@@ -48,21 +65,41 @@ class Supernet(nn.Module):
         for key, n in options.items():
             self.logits[SLOT + key] = torch.zeros(n)
 
+    def add_logits(self, counts: Mapping[str, int]) -> None:
+        """Further logits, of decisions that are about choices and not in the body."""
+        for key, count in counts.items():
+            if SLOT + key not in self.logits:
+                device = next(iter(self.logits.values())).device
+                self.logits[SLOT + key] = torch.zeros(count, device=device)
+
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
         """The body's output under the given mixing weights."""
         return self.body(x, mixture)  # type: ignore[no-any-return]
+
+    def with_auxiliary(self, x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
+        """The output, and that of the auxiliary head where there is one."""
+        return _Both(self.body)(x, mixture)  # type: ignore[no-any-return]
 
     def with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Tensor) -> Tensor:
         """The output with other weights, in the order of `weights(supernet)`.
 
         Running statistics of batch normalization do not move; all other buffers are copies for this call.
         """
+        with at_rest(self.body):
+            return functional_call(self.body, self._state(weights), (x, mixture))  # type: ignore[no-any-return]
+
+    def both_with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same with the output of the auxiliary head where there is one."""
+        state = {f"body.{name}": value for name, value in self._state(weights).items()}
+        with at_rest(self.body):
+            return functional_call(_Both(self.body), state, (x, mixture))  # type: ignore[no-any-return]
+
+    def _state(self, weights: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Of the body, for a call that leaves it as it is."""
         kept = {id(buffer) for norm in moving(self.body) for buffer in norm.buffers()}
         state = {name: buffer.clone() for name, buffer in self.body.named_buffers() if id(buffer) not in kept}
         trained = [name for name, w in self.body.named_parameters() if w.requires_grad]
-        state |= dict(zip(trained, weights, strict=True))
-        with at_rest(self.body):
-            return functional_call(self.body, state, (x, mixture))  # type: ignore[no-any-return]
+        return state | dict(zip(trained, weights, strict=True))
 
 
 def weights(supernet: Supernet) -> list[nn.Parameter]:

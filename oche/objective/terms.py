@@ -12,6 +12,7 @@ from torch.distributions import Dirichlet, kl_divergence
 
 from oche.mixture.dirichlet import concentration, distribution
 from oche.moment import Moment
+from oche.needs import CONCENTRATIONS, ONE_REGULARIZER, Feature
 
 
 class Term(Protocol):
@@ -31,6 +32,8 @@ class ConcentrationAnchor:
     """
 
     CITES: ClassVar[tuple[str, ...]] = ("drnas", "wang-2021")
+    NEEDS: ClassVar[tuple[Feature, ...]] = (CONCENTRATIONS,)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (ONE_REGULARIZER,)
 
     weight: float = 1e-3
 
@@ -48,6 +51,8 @@ class ConcentrationDivergence:
     """
 
     CITES: ClassVar[tuple[str, ...]] = ("drnas", "wang-2021")
+    NEEDS: ClassVar[tuple[Feature, ...]] = (CONCENTRATIONS,)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (ONE_REGULARIZER,)
 
     weight: float = 1e-3
 

@@ -142,7 +142,7 @@ def strengths(
             supernet, remaining = copy.deepcopy(scene.supernet), scene.remaining.decide(key, place)
             fresh = replace(scene, supernet=supernet, remaining=remaining)
             step = SearchStep(supernet, replace(method, weight_optimizer=optimizer), scene.loss, scene.device)
-            step.remaining, step.relaxation = remaining, scene.relaxation
+            step.remaining, step.relaxation, step.groups = remaining, scene.relaxation, scene.groups
             now, meter = Moment(epoch=method.epochs - 1, epochs=method.epochs), Meter(scene.metrics)
             for done, (train, valid) in enumerate(islice(_endless(data), steps)):
                 step.set_rates(done / steps)

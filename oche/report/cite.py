@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from oche.citations import cited, cited_by_space, entries, parts_of
+from oche.axes import AXES
+from oche.citations import brought, cited, cited_by_space, entries, parts_of
 from oche.config.options import OutputOptions
-from oche.methods import METHODS
+from oche.methods import METHODS, method
 from oche.report.words import print_json
 from oche.runs.record import RunRecord
-from oche.select.registry import SELECTIONS
 
 
 def cite_run(path: Path, output: OutputOptions) -> None:
@@ -21,7 +21,7 @@ def cite_run(path: Path, output: OutputOptions) -> None:
         InputError: there is no readable run at this path.
     """
     run = RunRecord.read(path)
-    found = entries([*_of_method(run), *_of_space(run)])
+    found = entries([*_of_method(run), *_of_space(run)], brought(known_parts()))
     if output.json:
         print_json(found)
     elif output.quiet:
@@ -30,16 +30,20 @@ def cite_run(path: Path, output: OutputOptions) -> None:
         print(*found.values(), sep="\n\n")
 
 
+def known_parts() -> tuple[object, ...]:
+    """Everything that a method can be made of, as far as it can be loaded."""
+    registered = (METHODS, *(axis.registry for axis in AXES.values()))
+    return tuple(part for registry in registered for part in registry.working()[0].values())
+
+
 def _of_method(run: RunRecord) -> Iterator[str]:
-    """By the parts that a finished search wrote down; before that by the method that was asked for."""
-    planned = METHODS.get(run.options.get("method", ""))
+    """By the parts that were written down; in runs of an older oche, before their end, by the method asked for."""
     if "method" in run.parts:
-        parts = parts_of((*METHODS.values(), *SELECTIONS.values()))
-        papers = {type(p).__name__: tuple(getattr(p, "CITES", ())) for p in parts}
+        papers = {type(p).__name__: tuple(getattr(p, "CITES", ())) for p in parts_of(known_parts())}
         for name in _named_parts(run.parts["method"]):
             yield from papers.get(name, ())
-    elif planned:
-        yield from cited(planned.fitted(_space_name(run), run.data["name"]))
+    elif run.method is not None:
+        yield from cited(method(run.method).fitted(_space_name(run), run.data["name"]))
 
 
 def _named_parts(described: Any) -> Iterator[str]:

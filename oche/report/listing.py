@@ -1,25 +1,28 @@
-"""What the commands `methods`, `spaces` and `data` print."""
+"""What the commands `methods`, `parts`, `spaces` and `data` print."""
 
 from __future__ import annotations
 
 import json
-import re
+import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from oche.citations import bibliography
+from oche.axes import AXES
+from oche.citations import bibliography, cited
 from oche.config.options import OutputOptions
 from oche.data.options import KNOWN, PATHS
-from oche.methods import METHODS, Method, method
-from oche.mixture.perturbation import Unperturbed
+from oche.errors import InputError, named
+from oche.methods import DARTS, METHODS, PT, Method, method
+from oche.numbers import readers
 from oche.plain import described
 from oche.report.words import NONE, new_console, new_table, print_block, print_json, print_line
 from oche.spaces.registry import SPACES, known_architectures, space
 
-NOT_NUMBERS = ("name", "summary", "reference", "variants")
+NOT_NUMBERS = ("name", "summary", "reference", "variants", "with_perturbation")
 """Fields of a method that are shown in other words."""
 
 LABEL_WIDTH = 18
@@ -27,14 +30,53 @@ LABEL_WIDTH = 18
 
 
 def list_methods(output: OutputOptions) -> None:
-    """Print the search methods, each with its part on every axis."""
-    rows = [{"name": name, "summary": m.summary, "reference": m.reference, **_axes(m)} for name, m in METHODS.items()]
+    """Print the search methods: what for, the parts that are others than those of DARTS, and the paper."""
+    found, broken = METHODS.working()
+    rows: list[dict[str, str]] = [
+        {"name": name, "summary": m.summary, "reference": m.reference, **_axes(m)} for name, m in found.items()
+    ]
     if output.json:
         print(json.dumps(rows, indent=1))
     elif output.quiet:
         _print_names(rows)
     else:
-        _print_methods()
+        table, plain = _folded("method", "when to use it", "other than in darts", "reference"), _axes(DARTS)
+        for row in rows:
+            others = [f"{axis} {row[axis]}" for axis, part in plain.items() if row[axis] != part]
+            table.add_row(row["name"], row["summary"], "\n".join(others) or NONE, row["reference"])
+        print_block(new_console(), table)
+    _warn(broken)
+
+
+def list_parts(axis: str | None, output: OutputOptions) -> None:
+    """Print the parts by name, axis by axis, with the numbers that can be given behind the name.
+
+    Args:
+        axis: one of them; None: all.
+        output: what to print.
+
+    Raises:
+        InputError: there is no such axis.
+    """
+    rows, broken = list[dict[str, Any]](), list[InputError]()
+    for name in AXES if axis is None else [axis]:
+        found, errors = named("axis of a method", name, AXES).registry.working()
+        rows += [
+            {"axis": name, "name": key, "numbers": _numbers(part), "papers": list(dict.fromkeys(cited(part)))}
+            for key, part in found.items()
+        ]
+        broken += errors
+    if output.json:
+        print(json.dumps(rows, indent=1))
+    elif output.quiet:
+        _print_names(rows)
+    else:
+        table = _folded("axis", "part", "numbers", "papers", whole=2)
+        for row in rows:
+            numbers = ",".join(f"{number}={word}" for number, word in row["numbers"].items())
+            table.add_row(row["axis"], row["name"], numbers or NONE, ", ".join(row["papers"]) or NONE)
+        print_block(new_console(), table)
+    _warn(broken)
 
 
 def show_method(name: str, output: OutputOptions) -> None:
@@ -62,13 +104,18 @@ def show_method(name: str, output: OutputOptions) -> None:
         print_line(console, f"in {where}:")
         for name, value in variant.changes.items():
             print_line(console, f"  {_label(name):<{LABEL_WIDTH - 2}}{_value(value)}")
+    if chosen.with_perturbation is not None:
+        print_line(console, f"with {PT}:")
+        for name, value in chosen.with_perturbation.items():
+            print_line(console, f"  {_label(name):<{LABEL_WIDTH - 2}}{_value(value)}")
     for entry in papers.values():
         print_line(console, f"\n{entry}")
 
 
 def list_spaces(output: OutputOptions) -> None:
     """Print the spaces and the known architectures."""
-    spaces = [_space(name) for name in SPACES]
+    makers, broken = SPACES.working()
+    spaces = [_space(name) for name in makers]
     known = [
         {
             "name": name,
@@ -86,6 +133,7 @@ def list_spaces(output: OutputOptions) -> None:
         shown = [s | {"candidates": ", ".join(s["candidates"]), "size": f"{s['size']:.3g}"} for s in spaces]
         _print_table(["space", "edges", "candidates", "architectures"], shown)
         _print_table(["known architecture", "space", "parameters (CIFAR-10)", "parameters (ImageNet)"], known)
+    _warn(broken)
 
 
 def list_data(output: OutputOptions) -> None:
@@ -99,34 +147,18 @@ def list_data(output: OutputOptions) -> None:
         _print_table(["data", "what it is"], rows)
 
 
-def _print_methods() -> None:
-    """The axes as a table, and below it what each method is for: a sentence does not fit beside them."""
-    console, axes = new_console(), {name: _axes(m) for name, m in METHODS.items()}
-    table = new_table("method", *next(iter(axes.values())))
-    for name, parts in axes.items():
-        table.add_row(name, *parts.values())
-    print_block(console, table)
-    for name, m in METHODS.items():
-        print_line(console, f"{name:<{LABEL_WIDTH}}{m.summary}")
-
-
 def _label(field: str) -> str:
     return field.replace("_", " ")
 
 
 def _axes(method: Method) -> dict[str, str]:
-    """The parts of a method in words; what changes nothing is left out."""
-    return {
-        "mixture": _words(method.relaxation, *[p for p in [method.perturbation] if p != Unperturbed()]),
-        "objective": _words(method.objective, *method.terms),
-        "stages": _words(*method.stages),
-        "selection": _words(method.selection),
-    }
+    """The part on each axis, as it would be written in a recipe."""
+    return {name: axis.text(getattr(method, axis.field)) for name, axis in AXES.items()}
 
 
-def _words(*parts: object) -> str:
-    """The names of their classes as words: `BatchMixed` is `batch mixed`."""
-    return ", ".join(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(part).__name__).lower() for part in parts) or NONE
+def _numbers(part: object) -> dict[str, str]:
+    """The numbers of a part that can be given, as they would be written; `...` where no word means the present one."""
+    return {name: form.write(getattr(part, name)) or "..." for name, form in readers(part).items()}
 
 
 def _value(value: object) -> str:
@@ -141,6 +173,20 @@ def _space(name: str) -> dict[str, Any]:
     named = space(name)
     candidates = sorted({str(c) for edge in named.domain.edges.values() for c in edge.candidates})
     return {"name": name, "edges": len(named.domain.edges), "candidates": candidates, "size": named.size}
+
+
+def _folded(*columns: str, whole: int = 1) -> Table:
+    """A table whose columns are folded where they are too long for the console, but for the first ones."""
+    table = new_table()
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number < whole)
+    return table
+
+
+def _warn(broken: Iterable[InputError]) -> None:
+    """What could not be listed; it is no part of the list."""
+    for error in broken:
+        print(f"oche: warning: {error}", file=sys.stderr)
 
 
 def _print_names(rows: list[dict[str, Any]]) -> None:

@@ -56,13 +56,13 @@ def _print_runs(directory: Path, runs: Sequence[RunRecord], unreadable: Mapping[
         table = new_table()
         table.add_column("run", no_wrap=True)
         for name in ("command", "method", "data", "status"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         table.add_column("test", justify="right", no_wrap=True)
         if console.width >= WIDE:
             table.add_column("started", no_wrap=True)
         for run in runs:
             accuracy = percent(run.accuracy) if run.accuracy is not None else NONE
-            cells = [run.path.name, run.command, run.options.get("method", NONE), run.data["name"], _progress(run)]
+            cells = [run.path.name, run.command, run.method or NONE, run.data["name"], _progress(run)]
             started = [f"{run.started:%Y-%m-%d %H:%M}"] if console.width >= WIDE else []
             table.add_row(*cells, accuracy, *started)
         console.print(table)
@@ -82,7 +82,7 @@ def _listed(run: RunRecord) -> dict[str, Any]:
     return {
         "path": str(run.path),
         "command": run.command,
-        "method": run.options.get("method"),
+        "method": run.method,
         "data": run.data["name"],
         "status": run.status,
         "position": run.progress and asdict(run.progress),

@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions
@@ -71,7 +71,7 @@ def _essence(run: RunRecord) -> str:
 
 def _header(console: Console, run: RunRecord) -> None:
     print_line(console, f"{run.path}: {status_text(run)}")
-    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts = Table.grid(Column(), Column(overflow="fold"), padding=(0, 2, 0, 0))  # a composed method is a long word
     last = run.sessions[-1]
     rows = [("command", run.command), *_what(run)]
     rows += [("data", _data(run)), *(("", note) for note in run.data["notes"])]
@@ -105,8 +105,8 @@ def _changes(run: RunRecord) -> Iterator[str]:
 def _what(run: RunRecord) -> Iterator[tuple[str, str]]:
     """The method, the space and the training, as far as the command has them."""
     parts = run.parts
-    if "method" in run.options:
-        yield "method", run.options["method"]
+    if run.method is not None:
+        yield "method", run.method
     if "space" in run.options:
         yield "space", run.options["space"]["name"] + _sizes(parts.get("space", {}))
     elif run.architecture:

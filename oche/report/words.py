@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from oche.architecture import Architecture
 from oche.plain import finite
@@ -37,7 +37,8 @@ def new_console() -> Console:
 
 def new_table(*columns: str) -> Table:
     """Columns of text, flush with the left margin."""
-    return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    folded = (Column(name, overflow="fold") for name in columns)  # the library would cut long words
+    return Table(*folded, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def print_block(console: Console, table: Table) -> None:

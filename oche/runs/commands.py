@@ -21,12 +21,13 @@ import torch
 from oche import api
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config.resolve import resolve_protocol, resolve_space
-from oche.errors import InputError, named, unknown
+from oche.config.resolve import fitted, resolve, resolve_method, resolve_protocol, resolve_space
+from oche.errors import InputError, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
 from oche.methods import method
 from oche.nn.supernet import logits
+from oche.numbers import part_named
 from oche.plain import described, finite
 from oche.randomness import derive
 from oche.runs.network import save_network
@@ -67,8 +68,9 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     _pin_training_batch(session, rules)
     space.check_kinds(rules.stack, session.dataset.task)
     rules = resolve_protocol(session.options.train, session.sizes)
-    parts = {"space": space, "protocol": rules}
-    _work(session, _run, lambda: session.create(session.options.method, parts, {"space.json": space.to_json()}))
+    chosen = resolve_method(session.options, space)
+    parts = {"space": space, "protocol": rules, "method": chosen}
+    _work(session, _run, lambda: session.create(chosen.name, parts, {"space.json": space.to_json()}))
 
 
 def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -81,8 +83,9 @@ def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> N
     session = Session("search", options, output)
     space = resolve_space(session.options.space, session.sizes)
     _pin_search_batch(session, space, protocol(session.sizes.protocol).validation)
-    files = {"space.json": space.to_json()}
-    _work(session, _search_alone, lambda: session.create(session.options.method, {"space": space}, files))
+    chosen, files = resolve_method(session.options, space), {"space.json": space.to_json()}
+    parts = {"space": space, "method": chosen}
+    _work(session, _search_alone, lambda: session.create(chosen.name, parts, files))
 
 
 def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -94,6 +97,8 @@ def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> Non
     """
     architecture, space = find_architecture(options.architecture)
     session = Session("train", options, output)
+    forced = fitted(options.train, space, session.sizes)
+    session.options = resolve(replace(options, train=forced), session.device)[0]
     rules = resolve_protocol(session.options.train, session.sizes)
     _pin_training_batch(session, rules)
     # Refuses what does not fit, before there is a directory.
@@ -169,8 +174,9 @@ def select(
             f"the search of {str(path)!r} has recorded the epochs 1 to {len(recorded)}, but got --epoch {chosen}"
         )
     space = read_space(path)
-    of_run = method(record.options["method"]).fitted(space.name, record.data["name"])
-    rule = of_run.selection if selection is None else named("selection", selection, SELECTIONS)
+    assert record.method is not None  # it has recorded a search
+    of_run = method(record.method).fitted(space.name, record.data["name"])
+    rule = of_run.selection if selection is None else part_named(SELECTIONS, selection)
     if rule.needs_supernet:
         raise InputError(
             f"selection {selection or of_run.name!r} looks at the supernet, of which the records have the logits only; "
@@ -219,7 +225,7 @@ def _pin_search_batch(session: Session[SearchCommand] | Session[RunCommand], spa
     """Refuse a search that could not start; a batch that nobody asked for is no larger than a half of the images."""
     space.kinds(space.supernet_stack, session.dataset.task)
     options, seed = session.options.search, session.options.seed
-    asked = options.batch or method(session.options.method).fitted(space.name, session.dataset.name).batch
+    asked = options.batch or resolve_method(session.options, space).batch
     feed = search_feed(session.dataset, asked, seed, AT_ONCE, validation, fit=options.batch is None)
     session.options = replace(session.options, search=replace(options, batch=feed.batch))
 
@@ -267,7 +273,7 @@ def _tell(session: Session[Any], path: Path, result: Mapping[str, Any]) -> None:
 
 
 def _search_alone(session: Session[SearchCommand]) -> None:
-    _search(session, protocol(session.sizes.protocol).validation, 1.0)
+    _search(session, protocol(session.sizes.protocol), 1.0)
 
 
 def _train_alone(session: Session[TrainCommand]) -> None:
@@ -278,7 +284,7 @@ def _train_alone(session: Session[TrainCommand]) -> None:
 def _run(session: Session[RunCommand]) -> None:
     rules = resolve_protocol(session.options.train, session.sizes)
     count = session.options.baseline.count if session.options.baseline else 0
-    architecture = _search(session, rules.validation, SEARCH_SHARE)
+    architecture = _search(session, rules, SEARCH_SHARE)
     _train_found(session, architecture, rules, TRAINING_SHARE / (count + 1))
 
     space = read_space(session.directory.path)
@@ -298,7 +304,9 @@ def _rival(number: int) -> str:
     return f"random {number + 1}"
 
 
-def _search(session: Session[SearchCommand] | Session[RunCommand], validation: float, share: float) -> Architecture:
+def _search(
+    session: Session[SearchCommand] | Session[RunCommand], rules: TrainingProtocol, share: float
+) -> Architecture:
     """Search, tell what came out, and write it down."""
     directory, space = session.directory, read_space(session.directory.path)
     if "search" not in directory.result:
@@ -307,11 +315,12 @@ def _search(session: Session[SearchCommand] | Session[RunCommand], validation: f
         found = api.search(
             space,
             data=session.dataset,
-            method=options.method,
+            method=options.recipe,
             epochs=options.search.epochs,
             batch=options.search.batch,
             logit_lr=options.search.logit_lr,
-            validation=validation,
+            validation=rules.validation,
+            protocol=rules,
             time_limit=session.share(share),
             seed=options.seed,
             device=session.device,

@@ -31,7 +31,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from oche.errors import InputError
-from oche.files import append_line, remove_temporary, sync, write_whole, writing
+from oche.files import append_line, remove_temporary, slug, sync, write_whole, writing
 from oche.listeners.base import Job, Listener
 from oche.plain import finite
 from oche.runs.provenance import changes
@@ -86,7 +86,7 @@ class RunDirectory(Listener):
         manifest = {"format": FORMAT, "data": data, "sessions": [session]}
         contents = {**files, "manifest.json": as_json(manifest)}
         if path is None:
-            return cls(_made_under_free_name(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}", contents))
+            return cls(_made_under_free_name(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug(name)}", contents))
         refuse_occupied(path)
         _make(Path(path), contents)
         return cls(Path(path))

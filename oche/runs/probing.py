@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.nn import functional as F
 
+from oche.api import regularized
 from oche.checkpoint import Checkpoints, DamagedError, read_checkpoint
 from oche.config.options import OutputOptions, ProbeOptions, RunCommand, SearchCommand, TrainCommand
 from oche.config.resolve import resolve_protocol
@@ -18,6 +19,7 @@ from oche.feed import search_feed
 from oche.loop import planned
 from oche.methods import Method, method
 from oche.metrics import ACCURACY
+from oche.mixture.groups import EdgeGroups
 from oche.nn.engine import set_engine
 from oche.nn.supernet import logits
 from oche.probe.strength import advantages, shuffled, strengths
@@ -55,42 +57,46 @@ def probe(
     kept = _newest(path)
     space = read_space(path)
     session: Session[Any] = Session(record.command, options, output)
-    searched = _as_it_was_run(record, space.name)
-    supernet = space.supernet(session.dataset.task, searched.structure)
+    sizes = session.sizes
+    rules = resolve_protocol(options.train, sizes) if isinstance(options, RunCommand) else protocol(sizes.protocol)
+    searched = regularized(_as_it_was_run(record, options, space.name), rules, space, images=True)
+    numbers = searched.regularization.numbers
+    supernet = space.supernet(session.dataset.task, searched.structure, auxiliary=numbers.auxiliary > 0)
+    whole = space.domain.restrict(logits(supernet).keys())
+    for stage in searched.stages:
+        supernet.add_logits(stage.logits(whole))
     try:
         supernet.load_state_dict(kept["state"]["supernet"])
     except RuntimeError as error:
         raise InputError(f"the supernet kept in {str(path)!r} is not that of its space.json: {error}") from None
     supernet = supernet.to(session.device)
     set_engine(supernet, options.engine)
-    sizes = session.sizes
-    validation = (
-        resolve_protocol(options.train, sizes).validation
-        if isinstance(options, RunCommand)
-        else protocol(sizes.protocol).validation
-    )
     assert options.search.batch is not None  # the run has written down what it took
-    data = search_feed(session.dataset, options.search.batch, options.seed, session.device, validation)
+    data = search_feed(
+        session.dataset, options.search.batch, options.seed, session.device, rules.validation, cutout=numbers.cutout
+    )
     epochs = options.search.epochs or searched.epochs
+    plan = planned(searched, min(kept["position"]["epoch"], epochs - 1), epochs)
     scene = Scene(
-        whole=space.domain.restrict(logits(supernet).keys()),
+        whole=whole,
         supernet=supernet,
-        relaxation=planned(searched, epochs - 1, epochs).relaxation,
+        relaxation=plan.relaxation,
         images=data.evaluation,
         loss=F.cross_entropy,
         metrics=ACCURACY,
         seed=options.seed,
         device=session.device,
         remaining=Remaining.from_plain(kept["state"]["remaining"]),
+        groups=EdgeGroups.of(whole) if plan.search_edges else None,
     )
     open_ = [key for key in scene.domain.edges if not scene.remaining.decided(key)]
     chosen = Random(derive(options.seed, "probe")).sample(open_, min(what.edges, len(open_)))
     keys = [key for key in open_ if key in chosen]
     if what.edges and not keys:
         session.say("every edge of this supernet has been decided, so no candidates are compared")
-    rules, display = replace(searched, epochs=epochs), session.display
+    display, tuned = session.display, replace(searched, epochs=epochs)
     found = Diagnosis(
-        strengths=tuple(strengths(scene, rules, data, keys, epochs=what.epochs, listeners=display if keys else ())),
+        strengths=tuple(strengths(scene, tuned, data, keys, epochs=what.epochs, listeners=display if keys else ())),
         advantages=tuple(advantages(record.records.get("search", ()), scene.whole, scene.relaxation)),
         shuffle=shuffled(scene, what.shuffles, display) if what.shuffles else None,
     )
@@ -120,9 +126,9 @@ def _newest(path: Path) -> Mapping[str, Any]:
         raise InputError(f"{error}; oche resume makes another one from the checkpoint before it") from None
 
 
-def _as_it_was_run(record: RunRecord, space: str) -> Method:
+def _as_it_was_run(record: RunRecord, options: RunCommand | SearchCommand, space: str) -> Method:
     """The method with the rate of the logits that the search used, if it says so."""
-    searched = method(record.options["method"]).fitted(space, record.data["name"])
+    searched = method(options.recipe).fitted(space, record.data["name"])
     rate = record.result.get("search", {}).get("logit_rate")
     if rate is None:
         return searched

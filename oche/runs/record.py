@@ -22,6 +22,7 @@ from oche.config.file import FORMAT as FORMAT
 from oche.config.file import read_config
 from oche.config.options import Baseline, Duration
 from oche.errors import InputError
+from oche.recipe import AXES, Recipe
 
 if TYPE_CHECKING:
     from oche.spaces.space import Space
@@ -164,6 +165,18 @@ class RunRecord:
             InputError: its file is broken, or missing although there is an architecture.
         """
         return read_space(self.path) if self.architecture or (self.path / "space.json").exists() else None
+
+    @cached_property
+    def method(self) -> str | None:
+        """The method with the parts that replace its own, as one text (`oche.recipe`); None: the run has none.
+
+        Raises:
+            InputError: the options of the run have something else there.
+        """
+        if "method" not in self.options:
+            return None
+        parts = {axis: str(self.options[axis]) for axis in AXES if self.options.get(axis) is not None}
+        return str(Recipe.of(self.options["method"], parts))
 
     @property
     def accuracy(self) -> float | None:

@@ -35,6 +35,7 @@ from oche.domain import Domain, Node
 from oche.errors import InputError
 from oche.evaluation import evaluating
 from oche.mixture.base import Relaxation
+from oche.needs import CELLS, Feature
 from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Wiring, runs
 from oche.nn.choice import total
 from oche.nn.mixture import Mixture, live_in
@@ -63,6 +64,8 @@ class Decorrelation:
     literal: bool = False
 
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
+
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
 
     needs_supernet: ClassVar[bool] = True
     tuning: ClassVar[None] = None

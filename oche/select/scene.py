@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -14,6 +14,7 @@ from oche.domain import Domain
 from oche.evaluation import by_batch
 from oche.metrics import Loss, Meter, Metric
 from oche.mixture.base import Relaxation
+from oche.mixture.groups import EdgeGroups
 from oche.nn.mixture import Mixture, live_in
 from oche.nn.network import CellNetwork
 from oche.nn.supernet import Supernet, logits
@@ -35,6 +36,7 @@ class Scene:
         seed: fixes what an evaluation draws.
         device: where the supernet lives.
         remaining: what has not been decided yet.
+        groups: the sets of edges, where they compete.
     """
 
     whole: Domain
@@ -46,6 +48,7 @@ class Scene:
     seed: int
     device: torch.device
     remaining: Remaining = field(default_factory=Remaining)
+    groups: EdgeGroups | None = None
 
     @property
     def domain(self) -> Domain:
@@ -69,7 +72,16 @@ class Scene:
 
     def widened(self, rows: Mixture) -> Mixture:
         """The mixture of the whole supernet with these weights of what remains."""
-        return self.remaining.widen(rows, {key: len(value) for key, value in logits(self.supernet).items()})
+        weighted = rows if self.groups is None else self.groups.apply(rows)
+        return self.remaining.widen(weighted, {key: len(value) for key, value in logits(self.supernet).items()})
+
+    @property
+    def concluded(self) -> Scene:
+        """The same, with the edges decided if they compete."""
+        if self.groups is None:
+            return self
+        strengths = self.relaxation.log_strength(self.logits)
+        return replace(self, remaining=self.groups.decide(self.remaining, strengths), groups=None)
 
     def measure(self, mixture: Mixture) -> dict[str, float]:
         """Loss and metrics of the supernet on the images, under batch statistics; running statistics do not move."""

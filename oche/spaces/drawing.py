@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from oche.architecture import Architecture
+from oche.nn.choice import KEY_SEPARATOR
 from oche.spaces.space import Space
 
 
 def draw(space: Space, architecture: Architecture) -> str:
-    """Each cell as a list of nodes with the operations that enter them.
+    """Each cell as a list of nodes with the operations that enter them; cells that do not share have numbers.
 
     ```
     normal cell
@@ -17,10 +18,11 @@ def draw(space: Space, architecture: Architecture) -> str:
     """
     lines = []
     width = max(len(str(candidate)) for _, candidate in architecture.items)
-    for kind, cell in space.cells(architecture).items():
+    for name, cell in space.cells(architecture).items():
         if not any(cell):
             continue
-        lines.append("cell" if kind == "cell" else f"{kind} cell")
+        kind, _, place = name.partition(KEY_SEPARATOR)
+        lines.append(f"{kind if kind == 'cell' else f'{kind} cell'} {place}".rstrip())
         for number, edges in enumerate(cell, space.first_node):
             label = f"node {number}"
             for source, candidate in edges.items():

@@ -9,6 +9,7 @@ from torch import nn
 from oche.architecture import Architecture
 from oche.domain import Domain, Edge, Node
 from oche.errors import InputError
+from oche.needs import Feature
 from oche.nn.choice import Decision, decisions
 from oche.nn.supernet import ModuleBody, Supernet
 
@@ -33,6 +34,11 @@ class ModuleSpace:
             )
         self.name = type(module).__name__
         self.domain = Domain(self.name, tuple(Node((Edge(key, values),)) for key, values in options.items()))
+
+    @property
+    def offers(self) -> frozenset[Feature]:
+        """What it has that parts may need: nothing, since a module can be anything."""
+        return frozenset()
 
     def supernet(self) -> Supernet:
         """A supernet around a copy of the module, with the weights that the module has now."""

@@ -7,10 +7,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from oche.architecture import Architecture
-from oche.errors import InputError, named
+from oche.errors import InputError
+from oche.registry import Registry
 from oche.spaces import rdarts
+from oche.spaces.allegro import allegro
+from oche.spaces.amended import sepskip20
 from oche.spaces.bench125 import bench125
 from oche.spaces.cell_space import CellSpace, edge_key
 from oche.spaces.darts import darts, darts_without_none, idarts_s2
@@ -18,19 +22,44 @@ from oche.spaces.nasbench201 import nasbench201
 from oche.spaces.space import Space
 from oche.spaces.staged_space import StagedSpace
 
-SPACES: dict[str, Callable[..., Space]] = {
-    "darts": darts,
-    "darts-without-none": darts_without_none,
-    "rdarts-s1": rdarts.s1,
-    "rdarts-s2": rdarts.s2,
-    "rdarts-s3": rdarts.s3,
-    "rdarts-s4": rdarts.s4,
-    "idarts-s2": idarts_s2,
-    "nasbench201": nasbench201,
-    "bench125": bench125,
-}
 
-TYPES: dict[str, type[CellSpace] | type[StagedSpace]] = {t.__name__: t for t in (CellSpace, StagedSpace)}
+def _maker(name: str, given: Any) -> Callable[..., Space]:
+    """A package gives a space, or a function that makes one, which may take `nodes`."""
+    if isinstance(given, Space):
+        return lambda: given
+    if not callable(given):
+        raise InputError(f"a Space, or a function that makes one, is needed, but this is a {type(given).__name__}")
+    return given  # type: ignore[no-any-return]
+
+
+def _type_of_space(name: str, given: Any) -> type[Space]:
+    if not (isinstance(given, type) and issubclass(given, Space)) or given.__name__ != name:
+        raise InputError(f"a subclass of Space that is called {name} is needed, but this is {given!r}")
+    return given
+
+
+SPACES = Registry[Callable[..., Space]](
+    "space",
+    "oche.spaces",
+    {
+        "darts": darts,
+        "darts-without-none": darts_without_none,
+        "rdarts-s1": rdarts.s1,
+        "rdarts-s2": rdarts.s2,
+        "rdarts-s3": rdarts.s3,
+        "rdarts-s4": rdarts.s4,
+        "idarts-s2": idarts_s2,
+        "sepskip20": sepskip20,
+        "allegro": allegro,
+        "nasbench201": nasbench201,
+        "bench125": bench125,
+    },
+    made=_maker,
+)
+
+TYPES = Registry[type[Space]](
+    "type of space", "oche.space_types", {t.__name__: t for t in (CellSpace, StagedSpace)}, made=_type_of_space
+)
 """The types of spaces that files name."""
 
 
@@ -44,12 +73,14 @@ def space(name: str, *, nodes: int | None = None) -> Space:
     Raises:
         InputError: the name is unknown, or the space is defined for one number of nodes only.
     """
-    make = named("space", name, SPACES)
-    if nodes is None:
-        return make()
-    if not takes_nodes(name):
+    make = SPACES.named(name)
+    if nodes is not None and not takes_nodes(name):
         raise InputError(f"space {name!r} is defined for its own number of nodes only; leave out nodes")
-    return make(nodes=nodes)
+    made = make() if nodes is None else make(nodes=nodes)
+    if not isinstance(made, Space) or made.name != name:
+        # Architectures and runs refer to their space by name, so they could not be read again.
+        raise InputError(f"space {name!r} is registered under this name, but what it makes is {made!r}")
+    return made
 
 
 def takes_nodes(name: str) -> bool:
@@ -66,7 +97,7 @@ def space_from_json(text: str) -> Space:
     try:
         values = json.loads(text)
         kind = values.pop("type", CellSpace.__name__)  # oche 0.1 knew one type, and did not name it
-        return named("type of space", kind, TYPES).from_values(values)
+        return TYPES.named(kind).from_values(values)
     except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise InputError(f"this is no space as to_json() writes it: {type(error).__name__}: {error}") from None
 

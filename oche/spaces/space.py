@@ -15,6 +15,7 @@ from typing_extensions import Self
 from oche.architecture import Architecture
 from oche.domain import Domain
 from oche.errors import InputError
+from oche.needs import CELLS, KEPT_INPUTS, SHARED_LOGITS, Feature
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.operations import NETWORK, NormForm
 from oche.nn.structure import PLAIN, Structure
@@ -46,6 +47,15 @@ class Space(ABC):
     def domain(self) -> Domain:
         """All architectures of this space."""
 
+    @classmethod
+    @abstractmethod
+    def from_values(cls, values: dict[str, Any]) -> Self:
+        """The space of the values that `to_json` writes.
+
+        Raises:
+            KeyError, TypeError: they are something else.
+        """
+
     @abstractmethod
     def kinds(self, stack: Stack, task: ImageTask) -> list[str]:
         """The kind of each cell of a network, in order.
@@ -55,11 +65,12 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def supernet(self, task: ImageTask, structure: Structure = PLAIN) -> Supernet:
+    def supernet(self, task: ImageTask, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
         """A supernet with every candidate on every edge, of the size `supernet_stack`, with what a structure adds.
 
         Raises:
-            InputError: the images are too small for the reductions explicitly asked for.
+            InputError: the images are too small for the reductions explicitly asked for, or there is no place for an
+                auxiliary head.
         """
 
     @abstractmethod
@@ -81,14 +92,46 @@ class Space(ABC):
 
     @abstractmethod
     def cells(self, architecture: Architecture) -> dict[str, list[dict[int, str]]]:
-        """The architecture's cell of each kind: per node, input state to candidate."""
+        """The architecture's cell of each kind, or each of its cells: per node, input state to candidate."""
+
+    @abstractmethod
+    def fitting(self, stack: Stack) -> Stack:
+        """The stack itself, or with the cells that the architectures of this space decide one by one."""
+
+    def check_fit(self, stack: Stack, task: ImageTask) -> None:
+        """Refuse a network that has other cells than the architectures of this space decide one by one.
+
+        Raises:
+            InputError: it has others.
+        """
+        fitting = self.fitting(stack)
+        if self.kinds(stack, task) != self.kinds(fitting, task):
+            raise InputError(
+                f"each cell of space {self.name!r} has decisions of its own, so the network needs the "
+                f"{fitting.cells} cells with {fitting.reductions} reductions of the supernet, but would have "
+                f"{stack.cells} with {stack.reduction_count(task)}; give --train.cells {fitting.cells} "
+                f"--train.reductions {fitting.reductions} (in Python: stack=space.fitting(stack)), or search with "
+                f"--space.cells {stack.cells}"
+            )
+
+    @property
+    def shared(self) -> bool:
+        """Whether the cells of a kind share their logits."""
+        return True
+
+    @property
+    def offers(self) -> frozenset[Feature]:
+        """What it has that parts may need."""
+        kept = {KEPT_INPUTS} if any(node.keep is not None for node in self.domain.nodes) else set()
+        return frozenset({CELLS} | kept | ({SHARED_LOGITS} if self.shared else set()))
 
     def check_kinds(self, stack: Stack, task: ImageTask) -> None:
         """Refuse a network with a kind of cell that the supernet lacks, before a search spends time.
 
         Raises:
-            InputError: it has one.
+            InputError: it has one, or other cells than the supernet where each cell decides for itself.
         """
+        self.check_fit(stack, task)
         for kind in self.kinds(stack, task):
             if kind not in self.kinds(self.supernet_stack, task):
                 raise InputError(

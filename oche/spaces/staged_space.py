@@ -68,8 +68,9 @@ class StagedSpace(Space):
         stack.reduction_count(task)
         return [KIND] * stack.cells
 
-    def supernet(self, task: ImageTask, structure: Structure = PLAIN) -> Supernet:
+    def supernet(self, task: ImageTask, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
         """See `Space`."""
+        self._check_auxiliary(auxiliary)
 
         def mixed(j: int, i: int, channels: int) -> nn.Module:
             key = _key(j, i)
@@ -91,10 +92,7 @@ class StagedSpace(Space):
         form: NormForm = NETWORK,
     ) -> StagedNetwork:
         """See `Space`."""
-        if auxiliary:
-            raise InputError(
-                f"the networks of {self.name} have no place for an auxiliary head; give --train.auxiliary 0"
-            )
+        self._check_auxiliary(auxiliary)
         self.domain.check(architecture)
 
         def fixed(j: int, i: int, channels: int) -> nn.Module:
@@ -106,6 +104,10 @@ class StagedSpace(Space):
         """See `Space`."""
         return {KIND: [{i: str(architecture.choices[_key(j, i)]) for i in range(j)} for j in self._with_edges]}
 
+    def fitting(self, stack: Stack) -> Stack:
+        """All cells are alike, so any depth fits; see `Space`."""
+        return stack
+
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> StagedSpace:
         """The space of the values that `to_json` writes.
@@ -115,6 +117,13 @@ class StagedSpace(Space):
         """
         stacks = {name: Stack(**values[name]) for name in ("supernet_stack", "network_stack")}
         return cls(**values | stacks | {"candidates": tuple(values["candidates"])})
+
+    def _check_auxiliary(self, auxiliary: bool) -> None:
+        if auxiliary:
+            raise InputError(
+                f"the networks of {self.name} have no place for an auxiliary head; give --train.auxiliary 0 (in "
+                "Python: auxiliary=0)"
+            )
 
     @property
     def _with_edges(self) -> range:

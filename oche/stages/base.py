@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from oche.domain import Domain
 from oche.mixture.base import Relaxation
 from oche.moment import Moment
 from oche.remaining import Remaining
@@ -20,11 +21,21 @@ class EpochPlan:
         move_logits: whether the logits are updated.
         relaxation: how they become mixing weights.
         more: images by which each batch is larger than at the start, where the data allow it.
+        search_edges: whether sets of edges compete as well, under logits of their own.
+        begin: the epoch with which all schedules begin.
+        end: the epoch before which they end.
     """
 
-    move_logits: bool = True
     relaxation: Relaxation
+    end: int
+    begin: int = 0
+    move_logits: bool = True
     more: int = 0
+    search_edges: bool = False
+
+    def moment(self, epoch: int) -> Moment:
+        """Where an epoch of the search stands in its schedules."""
+        return Moment(epoch=min(epoch, self.end - 1) - self.begin, epochs=self.end - self.begin)
 
 
 class Course(Protocol):
@@ -33,6 +44,11 @@ class Course(Protocol):
     @property
     def records(self) -> Sequence[Mapping[str, Any]]:
         """Of the epochs so far, with the logits (all of them, by key) and what remained after each."""
+        ...
+
+    @property
+    def plan(self) -> EpochPlan:
+        """Of the epoch that begins."""
         ...
 
     @property
@@ -57,8 +73,22 @@ class Stage(Protocol):
         """Whether it begins the search anew somewhere, for which the first weights are kept."""
         ...
 
+    def logits(self, domain: Domain) -> Mapping[str, int]:
+        """Further logits that it decides by: their number by key.
+
+        Raises:
+            InputError: it does not work with the decisions of this space.
+        """
+        ...
+
     def plan(self, plan: EpochPlan, epoch: int, epochs: int) -> EpochPlan:
-        """The plan of `epoch` (from 0) out of `epochs`, given what earlier stages planned."""
+        """The plan of an epoch, given what earlier stages planned.
+
+        Args:
+            plan: so far.
+            epoch: from the beginning of that plan's schedules.
+            epochs: in its schedules.
+        """
         ...
 
     def act(self, course: Course, now: Moment) -> None:

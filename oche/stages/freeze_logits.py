@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from oche.domain import Domain
 from oche.moment import Moment
 from oche.schedule import Length
 from oche.stages.base import Course, EpochPlan
@@ -21,6 +23,10 @@ class FreezeLogits:
     first: Length
 
     restarts: ClassVar[bool] = False
+
+    def logits(self, domain: Domain) -> Mapping[str, int]:
+        """None."""
+        return {}
 
     def plan(self, plan: EpochPlan, epoch: int, epochs: int) -> EpochPlan:
         """Freeze the logits in the first part."""

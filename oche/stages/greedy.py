@@ -29,7 +29,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from oche.domain import Edge, Node
+from oche.domain import Domain, Edge, Node
 from oche.errors import InputError
 from oche.mixture.base import Relaxation
 from oche.moment import Moment
@@ -112,8 +112,14 @@ class Greedy:
         gaps = max(self.decisions - 1, 1)
         return [first + (2 * (last - first) * i + gaps) // (2 * gaps) for i in range(self.decisions)]  # rounded
 
+    def logits(self, domain: Domain) -> Mapping[str, int]:
+        """None."""
+        return {}
+
     def plan(self, plan: EpochPlan, epoch: int, epochs: int) -> EpochPlan:
-        """A larger batch after each planned decision."""
+        """A larger batch after each planned decision; none is made while edges are searched."""
+        if plan.search_edges:
+            return plan
         made = sum(moment <= epoch for moment in self.moments(epochs))
         return replace(plan, more=plan.more + self.growth * made)
 
@@ -121,13 +127,13 @@ class Greedy:
         """Make the decisions of this moment."""
         moments = self.moments(now.epochs)
         here, later = moments.count(now.epoch), sum(moment > now.epoch for moment in moments)
-        if not here:
+        if not here or course.plan.search_edges:
             return
         whole = course.scene.whole
         for nodes in groups(whole).values():
             scores = self.scores(
                 [edge for node in nodes for edge in node.edges],
-                [record["logits"] for record in course.records[-1 - self.history :]],
+                [record["logits"] for record in course.records[-min(1 + self.history, now.epoch) :]],
                 course.scene.relaxation,
             )
             # All that is left, spread over the moments that are left.

@@ -20,6 +20,8 @@ from oche.bench.truth import Truth
 from oche.campaign.ledger import Ledger
 from oche.cli import main
 from oche.compare.plan import KIND
+from oche.needs import KEPT_INPUTS
+from oche.select.decorrelation import Decorrelation
 
 Compare = Callable[..., int]
 Tiny = tuple[str, ...]
@@ -107,6 +109,31 @@ def test_seeds_and_methods_can_be_added(copied: Path, compare: Compare, tiny: Ti
     header = Ledger.read(copied, KIND).header["config"]
     assert header["methods"] == ["darts", "random", "darts-2nd"]
     assert header["seeds"] == [0, 1]
+
+
+def test_composed_methods_are_compared(tmp_path: Path, compare: Compare, tiny: Tiny, capsys: Any) -> None:
+    path = tmp_path / "results.jsonl"
+    mixed = "sp-darts/mixture=batch-mixed:t_sparse=1e-2,p_up=0.5/selection=decorrelation:images=30"
+    given = "sp-darts/selection=decorrelation:images=30/mixture=batch-mixed:t_sparse=1e-2,p_up=0.5"
+    words = [*tiny, "--seeds", "1", "--methods", f"{given},darts/terms=none"]
+    assert compare(path, *words, "--baseline", given, "--quiet") == 0
+    assert {name for name, *_ in entries(path)} == {mixed, "darts/terms=none"}
+    assert all(entry["status"] == "done" for entry in entries(path).values())
+    # The file alone suffices, and the same method in another order is the same.
+    assert compare(path, *tiny, "--methods", mixed, "--json") == 0
+    (arena,) = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in arena["methods"]] == [mixed, "darts/terms=none"]
+    assert len(entries(path)) == 2
+
+
+def test_a_method_that_does_not_suit_a_space_is_refused_before_anything_is_computed(
+    tmp_path: Path, compare: Compare, tiny: Tiny, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr(Decorrelation, "NEEDS_OF_SPACE", (KEPT_INPUTS,))
+    path = tmp_path / "results.jsonl"
+    assert compare(path, *tiny, "--methods", "darts,idarts") == 2
+    assert "'idarts': Decorrelation (selection) needs nodes that keep some of their inputs" in capsys.readouterr().err
+    assert not path.exists()
 
 
 def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(
@@ -207,6 +234,8 @@ REFUSED = [
     (["--methods", "darts,darts"], "'darts' is given twice"),
     (["--methods", "dart"], "did you mean 'darts'"),
     (["--methods", "random"], "--methods darts,random"),
+    (["--methods", "darts/selection=x"], "unknown selection 'x'"),
+    (["--methods", "darts,drnas/mixture=softmax"], "--terms none"),
     (["--space", "nasbench"], "did you mean 'nasbench201'"),
     (["--baseline", "drnas"], "--baseline drnas is not compared"),
     (["--truth", "mnist"], "unknown data of the table nasbench201 'mnist'"),

@@ -12,6 +12,7 @@ from oche.config.options import (
     Duration,
     Names,
     RunCommand,
+    SearchCommand,
     SearchOptions,
     Seeds,
     Size,
@@ -23,6 +24,7 @@ from oche.config.options import (
 )
 from oche.data.options import DataOptions
 from oche.errors import InputError
+from oche.recipe import AXES
 
 PROPERTY = settings(deadline=None, derandomize=True)
 
@@ -81,7 +83,16 @@ def test_baselines():
 
 
 @pytest.mark.parametrize(
-    ("text", "names"), [("darts", ("darts",)), ("darts,random", ("darts", "random")), (" a ,b ", ("a", "b"))]
+    ("text", "names"),
+    [
+        ("darts", ("darts",)),
+        ("darts,random", ("darts", "random")),
+        (" a ,b ", ("a", "b")),
+        ("a/mixture=m:x=1,y=2,b", ("a/mixture=m:x=1,y=2", "b")),
+        ("a/mixture=m:x=1,y=2/terms=n,b/mixture=m:x=3, y=4", ("a/mixture=m:x=1,y=2/terms=n", "b/mixture=m:x=3,y=4")),
+        ("a/selection=s,b/mixture=m,c", ("a/selection=s", "b/mixture=m", "c")),
+        ("x=1.npz,y=2.npz", ("x=1.npz", "y=2.npz")),
+    ],
 )
 def test_names(text, names):
     assert Names.parse(text).all == names
@@ -197,3 +208,13 @@ def test_groups_stand_together_and_begin_with_their_name():
     groups = [name.partition(".")[0] if "." in name else "" for name in names]
     assert groups == sorted(groups, key=["", "data", "space", "search", "train"].index)
     assert {"data.name", "space.name", "train.name"} == {names[groups.index(g)] for g in ("data", "space", "train")}
+
+
+def test_a_recipe_is_the_method_with_the_parts_that_are_given():
+    assert SearchCommand().recipe == "darts"
+    given = SearchCommand(method="drnas/terms=none", mixture="softmax", selection="decorrelation")
+    assert given.recipe == "drnas/mixture=softmax/terms=none/selection=decorrelation"
+    with pytest.raises(InputError, match="the selection of 'darts' is given twice: a and b"):
+        assert SearchCommand(method="darts/selection=a", selection="b").recipe
+    # Every axis has its option, and files and command lines keep it.
+    assert set(AXES) < set(option_fields(SearchCommand))

@@ -22,6 +22,7 @@ from oche.config.resolve import LATER, resolve, resolve_protocol, resolve_space
 from oche.errors import InputError
 from oche.methods import METHODS, method
 from oche.presets import PRESETS, default_preset, preset
+from oche.schedule import ExponentialCosine
 from oche.spaces.registry import SPACES, space
 from oche.training.protocol import PROTOCOLS
 
@@ -54,7 +55,12 @@ SPACE = st.builds(
     cells=maybe(st.integers(1, 9)),
     channels=maybe(st.integers(1, 99)),
 )
-RUNS = st.builds(RunCommand, **COMMON, space=SPACE, method=st.sampled_from(sorted(METHODS)))
+PARTS = {
+    "mixture": maybe(st.sampled_from(["softmax", "softmax:temperature=0.5", "batch-mixed:t_sparse=1e-3,p_up=0.9"])),
+    "terms": st.just("none"),
+    "selection": maybe(st.sampled_from(["magnitude", "decorrelation"])),
+}
+RUNS = st.builds(RunCommand, **COMMON, space=SPACE, method=st.sampled_from(sorted({*METHODS} - {"drnas"})), **PARTS)
 TRAININGS = st.builds(TrainCommand, **COMMON, architecture=st.just("darts-v2"))
 
 
@@ -67,6 +73,8 @@ def parts(options: CommonOptions, device: torch.device = CPU) -> list[object]:
         built += [resolve_space(options.space, sizes), epochs]
     if isinstance(options, RunCommand | TrainCommand):
         rules = resolve_protocol(options.train, sizes)
+        if isinstance(options, RunCommand):  # cells that do not share are as many as the supernet's
+            rules = replace(rules, stack=resolve_space(options.space, sizes).fitting(rules.stack))
         if isinstance(options, RunCommand) and options.train.auxiliary is None:
             has_head = space(options.space.name).has_auxiliary
             rules = replace(rules, auxiliary=rules.auxiliary if has_head else 0.0)
@@ -120,6 +128,14 @@ def test_origins_name_who_decided():
     assert paper["space.cells"] == "space darts"
     assert paper["train.lr"] == "optimizer adamw"
     assert "preset" not in paper
+
+
+def test_a_rate_keeps_the_schedule_of_its_protocol():
+    usual = TrainOptions(name="allegro-cifar")
+    for asked, start in ((usual, 0.025), (replace(usual, lr=0.1), 0.1)):
+        resolved, _ = resolve(TrainCommand(architecture="a", train=asked), CPU)
+        assert resolved.train.lr == start
+        assert resolve_protocol(resolved.train, preset("tiny")).optimizer.lr == ExponentialCosine(start, 0.0)
 
 
 def test_the_device_decides_the_preset():

@@ -17,6 +17,7 @@ from oche.errors import InputError
 
 CPU = torch.device("cpu")
 FULL = Augment(crop_padding=2, flip=True, cutout=4)
+AUTO = Augment(crop_padding=2, flip=True, cutout=4, auto_augment=True)
 PLAIN = Normalize((0.0,), (1.0,))
 
 
@@ -57,7 +58,7 @@ def same(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("augment", [None, FULL])
+@pytest.mark.parametrize("augment", [None, FULL, AUTO])
 def test_streamed_batches_equal_those_on_the_device(channels: int, shuffle: bool, augment: Augment | None) -> None:
     images = part(channels=channels)
     device = make(images, augment=augment, shuffle=shuffle, stream=False)
@@ -137,6 +138,29 @@ def test_the_last_batch_is_dropped_on_request(drop_last: bool, expected: list[in
     )
     assert [len(y) for _, y in loader.epoch(0)] == expected
     assert len(loader) == len(expected)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_auto_augmentation_is_the_same_from_the_middle_of_an_epoch(stream: bool) -> None:
+    images = part(channels=3)
+    whole = list(make(images, augment=AUTO, stream=stream).epoch(2))
+    torch.rand(3)  # whatever else is drawn
+    before = torch.get_rng_state()
+    assert same(list(make(images, augment=AUTO, stream=stream).epoch(2, start=2)), whole[2:])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not same(list(make(images, augment=FULL, stream=stream).epoch(2)), whole)
+    assert not same(list(make(images, augment=AUTO, stream=stream, seed=1).epoch(2)), whole)
+
+
+def test_images_that_auto_augmentation_cannot_treat_are_refused() -> None:
+    two = Part(torch.zeros(20, 2, 6, 8, dtype=torch.uint8), torch.arange(20))
+    with pytest.raises(InputError, match=r"these have 2 channels of uint8; turn it off with --train.no-auto-augment"):
+        make(two, augment=AUTO)
+    real = Part(torch.zeros(20, 3, 6, 8), torch.arange(20))
+    with pytest.raises(InputError, match="these have 3 channels of float32"):
+        make(real, augment=AUTO)
+    for fine in (two, real):
+        make(fine, augment=FULL)
 
 
 @pytest.mark.parametrize(("batch", "drop_last"), [(51, True), (0, True), (0, False), (-1, False)])

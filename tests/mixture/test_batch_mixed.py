@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -15,15 +16,20 @@ from oche.methods import METHODS
 from oche.metrics import ACCURACY
 from oche.mixture.batch_mixed import SMOOTH, BatchMixed
 from oche.moment import Moment
+from oche.nn.cell import MixedEdge
 from oche.nn.choice import Choice
-from oche.nn.supernet import logits
+from oche.nn.engine import set_engine
+from oche.nn.network import Stack
+from oche.nn.supernet import Supernet, initialize_logits, logits
 from oche.objective.base import Bilevel, Point
 from oche.objective.first_order import FirstOrder
 from oche.probe.entropy import entropy
-from oche.randomness import derive, frozen
+from oche.randomness import derive, frozen, generator
 from oche.schedule import Epochs, Share
 from oche.spaces.module_space import ModuleSpace
+from oche.spaces.registry import space
 from oche.step import SearchStep
+from oche.task import ImageTask
 
 CPU = torch.device("cpu")
 T = 1e-3
@@ -209,6 +215,112 @@ def test_edges_are_compared_by_float64_log_softmax_where_weights_are_all_one() -
 def test_what_makes_no_sense_is_refused(values: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         BatchMixed(**values)  # type: ignore[arg-type]
+
+
+# -- what is skipped ---------------------------------------------------------------------------------------------------
+
+LAST = Moment(epoch=9, epochs=10)
+
+
+def cells(std: float = 3 * T) -> Supernet:
+    """A supernet in float64 whose logits lie a few temperatures apart."""
+    torch.manual_seed(0)
+    task = ImageTask(channels=1, height=8, width=8, classes=2)
+    net = (
+        space("darts-without-none", nodes=2).replace(supernet_stack=Stack(cells=2, channels=4)).supernet(task).double()
+    )
+    initialize_logits(net, std, generator(1))
+    return net
+
+
+def images(count: int = 6) -> Batch:
+    return torch.randn(count, 1, 8, 8, dtype=torch.float64), torch.arange(count) % 2
+
+
+def sparse_at(tolerance: float) -> BatchMixed:
+    return BatchMixed(t_sparse=T, p_low=1.0, p_up=1.0, warm_up=Epochs(0), skip_below=tolerance)
+
+
+@dataclass(frozen=True)
+class Dense(BatchMixed):
+    """SP-DARTS without skipping, in the fewest words."""
+
+    def draw(self, logits: Mapping[str, Tensor], now: Moment) -> dict[str, Tensor]:
+        t = self.t_sparse if float(torch.rand(())) < self.probability(now) else 10 * self.t_sparse
+        return {key: torch.softmax(value / t, 0) for key, value in logits.items()}
+
+
+def trajectory(relaxation: BatchMixed, engine: str) -> dict[str, Tensor]:
+    net = cells()
+    set_engine(net, engine)
+    step = SearchStep(net, replace(METHODS["sp-darts"], relaxation=relaxation), F.cross_entropy, CPU)
+    torch.manual_seed(2)
+    for seed in range(6):
+        step(images(), images(), seed=seed, now=Moment(epoch=5, epochs=10))
+    return net.state_dict()
+
+
+@pytest.mark.parametrize("engine", ["reference", "fast"])
+def test_without_tolerance_the_trajectory_is_the_dense_one(engine: str) -> None:
+    dense = trajectory(Dense(t_sparse=T), engine)
+    same = trajectory(BatchMixed(t_sparse=T, skip_below=0.0), engine)
+    assert all(torch.equal(value, dense[name]) for name, value in same.items())
+    skipping = trajectory(BatchMixed(t_sparse=T, skip_below=1e-1), engine)
+    assert any(not torch.equal(value, dense[name]) for name, value in skipping.items())
+
+
+def test_the_loss_comes_closer_as_the_tolerance_falls() -> None:
+    net, (x, y) = cells(std=6 * T), images()
+    losses = [
+        F.cross_entropy(net(x, sparse_at(tolerance).draw(logits(net), LAST)), y).item()
+        for tolerance in (0.0, 1e-2, 1e-3, 1e-4, 1e-5)
+    ]
+    errors = [abs(loss - losses[0]) for loss in losses[1:]]
+    assert errors[0] > 0
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-2 * errors[0]
+
+
+@pytest.mark.parametrize("engine", ["reference", "fast"])
+def test_where_weights_are_one_hot_one_candidate_per_edge_is_computed(engine: str) -> None:
+    net = cells(std=1.0)
+    set_engine(net, engine)
+    mixture = BatchMixed(t_sparse=T, p_low=1.0, p_up=1.0, warm_up=Epochs(0)).draw(logits(net), LAST)
+    edges = [module for module in net.modules() if isinstance(module, MixedEdge)]
+    assert all(len(mixture.live[edge.key]) == 1 for edge in edges)  # type: ignore[attr-defined]
+    calls: dict[str, list[str]] = {edge.key: [] for edge in edges}
+    for edge in edges:
+        for name, candidate in edge.choice.candidates.items():
+            candidate.register_forward_hook(lambda m, i, o, key=edge.key, name=name: calls[key].append(name))
+    net(images()[0], mixture)
+    for edge in edges:
+        strongest = list(edge.choice.candidates)[int(logits(net)[edge.key].argmax())]
+        if engine == "reference":  # the fast one calls no module
+            assert calls[edge.key] == [strongest]
+        for name, candidate in edge.choice.candidates.items():
+            counts = [b.item() for key, b in candidate.named_buffers() if key.endswith("num_batches_tracked")]
+            assert set(counts) <= {int(name == strongest)}
+
+
+def test_what_is_skipped_has_zero_gradients_and_its_momentum_goes_on() -> None:
+    net = cells(std=1.0)
+    step = SearchStep(net, replace(METHODS["sp-darts"], relaxation=sparse_at(1e-5)), F.cross_entropy, CPU)
+    edge = next(module for module in net.modules() if isinstance(module, MixedEdge))
+    place = int(logits(net)[edge.key].argmax())
+    other = next(c for i, c in enumerate(edge.choice.candidates.values()) if i != place and list(c.parameters()))
+    w = next(other.parameters())
+    values = [w.detach().clone()]
+    for seed in range(3):
+        step(images(), images(), seed=seed, now=LAST)
+        assert w.grad is not None
+        assert not w.grad.any()
+        values.append(w.detach().clone())
+    # By hand: v <- 0.9 v + decay w, w <- w - lr v with the constant rate 0.05.
+    v, expected = torch.zeros_like(w), values[0]
+    for value in values[1:]:
+        v = 0.9 * v + 3e-4 * expected
+        expected = expected - 0.05 * v
+        torch.testing.assert_close(value, expected)
 
 
 # -- the views ---------------------------------------------------------------------------------------------------------

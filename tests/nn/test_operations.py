@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.errors import InputError
+from oche.nn.network import Stack
 from oche.nn.operations import (
     NETWORK,
     OPERATIONS,
@@ -11,8 +12,13 @@ from oche.nn.operations import (
     SUPERNET,
     FactorizedReduce,
     NormForm,
+    allegro_dilated,
+    allegro_separable,
     operation,
 )
+from oche.spaces.darts import uniform
+from oche.spaces.registry import space_from_json
+from oche.task import ImageTask
 
 FORMS = pytest.mark.parametrize("form", [SUPERNET, NETWORK], ids=["supernet", "network"])
 SIZES = ((8, 8), (7, 7), (9, 4), (4, 9), (1, 1), (1, 5), (2, 3))
@@ -76,6 +82,70 @@ def test_a_dilated_convolution_is_one_round(name: str, kernel: int, stride: int)
     spread[:, :, ::2, ::2] = depthwise
     out = F.conv2d(F.conv2d(F.relu(x), spread, stride=stride, padding=kernel - 1, groups=c), pointwise)
     torch.testing.assert_close(op(x), F.batch_norm(out, None, None, training=True))
+
+
+def rounds(x: Tensor, weights: list[Tensor], stride: int, dilation: int, groups: int) -> Tensor:
+    """ReLU, depthwise, grouped pointwise, BN, twice; a grouped convolution is one of each part of the channels."""
+    for depthwise, pointwise, s in ((weights[0], weights[1], stride), (weights[2], weights[3], 1)):
+        kernel = depthwise.shape[-1]
+        x = F.conv2d(F.relu(x), depthwise, None, s, dilation * (kernel // 2), dilation=dilation, groups=len(depthwise))
+        parts = zip(x.chunk(groups, dim=1), pointwise.chunk(groups), strict=True)
+        x = torch.cat([torch.einsum("nchw,oc->nohw", part, w[:, :, 0, 0]) for part, w in parts], dim=1)
+        x = F.batch_norm(x, None, None, training=True)
+    return x
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("expansion", "groups"), [(2, 2), (3, 1), (1, 4)])
+def test_an_allegro_separable_convolution_is_wider_inside(
+    expansion: int, groups: int, stride: int, kernel: int
+) -> None:
+    c, x = 8, torch.randn(2, 8, 9, 8, dtype=torch.float64)
+    usual = (expansion, groups) == (2, 2)
+    build = allegro_separable(kernel, expansion=expansion, groups=groups)
+    op = (
+        operation(f"allegro_sep_conv_{kernel}x{kernel}", c, stride, SUPERNET) if usual else build(c, stride, SUPERNET)
+    ).double()
+    w, wide = [p.detach() for p in op.parameters()], expansion * c
+    assert [tuple(p.shape) for p in w] == [
+        (c, 1, kernel, kernel),
+        (wide, c // groups, 1, 1),
+        (wide, 1, kernel, kernel),
+        (c, wide // groups, 1, 1),
+    ]
+    torch.testing.assert_close(op(x), rounds(x, w, stride, 1, groups))
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [2, 1])
+def test_an_allegro_dilated_convolution_is_two_dilated_rounds(groups: int, stride: int, kernel: int) -> None:
+    c, x = 4, torch.randn(2, 4, 9, 8, dtype=torch.float64)
+    build = OPERATIONS[f"allegro_dil_conv_{kernel}x{kernel}"] if groups == 2 else allegro_dilated(kernel, groups=groups)
+    op = build(c, stride, SUPERNET).double()
+    w = [p.detach() for p in op.parameters()]
+    assert [tuple(p.shape) for p in w] == [(c, 1, kernel, kernel), (c, c // groups, 1, 1)] * 2
+    torch.testing.assert_close(op(x), rounds(x, w, stride, 2, groups))
+
+
+def test_groups_must_divide_the_channels() -> None:
+    for name in ("allegro_sep_conv_3x3", "allegro_dil_conv_5x5"):
+        with pytest.raises(InputError, match=r"multiple of 2, but got 5; give --space.channels .* such as 6"):
+            operation(name, 5, 1, SUPERNET)
+    with pytest.raises(InputError, match="groups >= 1"):
+        allegro_dilated(3, groups=0)
+    with pytest.raises(InputError, match="expansion >= 1"):
+        allegro_separable(3, expansion=0)
+
+
+def test_an_allegro_convolution_of_another_width_is_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPERATIONS, "wide", allegro_separable(3, expansion=4, groups=1))
+    mine = uniform("mine", ("skip_connect", "wide"), nodes=1)
+    assert space_from_json(mine.to_json()) == mine
+    task = ImageTask(channels=1, height=8, width=8, classes=2)
+    supernet = mine.replace(supernet_stack=Stack(cells=1, channels=3)).supernet(task)
+    assert any(m.out_channels == 12 for m in supernet.modules() if isinstance(m, nn.Conv2d))
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -201,5 +201,5 @@ def test_each_of_them_is_taken_alone(terms: tuple[Term, ...], optimizer: Optimiz
 
 @TERMS
 def test_they_need_a_dirichlet_mixture(term: Term) -> None:
-    with pytest.raises(InputError, match="Dirichlet mixture, but the mixture is Softmax"):
+    with pytest.raises(InputError, match="needs the concentrations of a Dirichlet mixture"):
         replace(DRNAS, relaxation=Softmax(), terms=(term,))

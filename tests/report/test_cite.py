@@ -1,13 +1,17 @@
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from oche.citations import BIBTEX, bibliography
 from oche.config.options import OutputOptions
 from oche.errors import InputError
-from oche.methods import METHODS
+from oche.methods import METHODS, method
+from oche.mixture.registry import MIXTURES
+from oche.mixture.softmax import Softmax
 from oche.plain import described
 from oche.report.cite import cite_run
 from oche.spaces.registry import SPACES
@@ -63,6 +67,26 @@ def test_before_its_search_is_over_a_run_cites_the_method_that_was_asked_for(cap
     assert cited(capsys, new) == ["sp-darts", "darts", "rdarts"]
 
 
+def test_a_composed_method_cites_the_parts_that_it_has(capsys, new):
+    (new / "method.json").unlink()
+    config = new / "config.yaml"
+    config.write_text(config.read_text() + "mixture: batch-mixed\nselection: decorrelation\n")
+    assert cited(capsys, new) == ["sp-darts", "darts", "idarts", "rdarts"]
+
+
+def test_a_part_of_a_package_brings_its_paper(capsys, new, monkeypatch):
+    @dataclass(frozen=True)
+    class Mine(Softmax):
+        CITES: ClassVar = ("mine", "unheard-of")
+        BIBTEX: ClassVar = {"mine": "@article{mine}"}
+
+    monkeypatch.setitem(MIXTURES, "mine", Mine())
+    (new / "method.json").write_text(json.dumps(described(method("darts/mixture=mine"))))
+    cite_run(new, JSON)
+    assert json.loads(capsys.readouterr().out)["mine"] == "@article{mine}"
+    assert bibliography(Mine()) == {"mine": "@article{mine}"}
+
+
 def test_a_training_alone_cites_its_space(capsys, new):
     (new / "method.json").unlink()
     config = new / "config.yaml"
@@ -79,8 +103,9 @@ def test_a_space_of_ones_own_has_no_paper(capsys, new):
 def test_every_named_space_has_its_paper(capsys, new, name):
     in_space(new, name)
     (new / "method.json").write_text(json.dumps(described(METHODS["drnas"])))
-    begins = next(p for p in ("darts", "rdarts", "idarts", "nasbench201", "bench125") if name.startswith(p))
-    assert {"bench125": "nasbench201"}.get(begins, begins) in cited(capsys, new)
+    starts = ("darts", "rdarts", "idarts", "sepskip", "allegro", "nasbench201", "bench125")
+    begins = next(p for p in starts if name.startswith(p))
+    assert {"bench125": "nasbench201", "sepskip": "amended"}.get(begins, begins) in cited(capsys, new)
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from oche.citations import bibliography
+from oche.axes import AXES
+from oche.citations import BIBTEX, bibliography
 from oche.config.options import OutputOptions
 from oche.errors import InputError
 from oche.methods import METHODS
+from oche.numbers import part_named
 from oche.report.diff import diff_runs
-from oche.report.listing import list_data, list_methods, list_spaces, show_method
+from oche.report.listing import list_data, list_methods, list_parts, list_spaces, show_method
 from oche.report.overview import list_runs
 from oche.report.show import show_run
 from oche.runs.record import LOCK
@@ -565,13 +567,59 @@ def test_spaces_in_every_form(capsys):
     assert next(e for e in found["architectures"] if e["name"] == "darts-v2")["space"] == "darts"
 
 
-def test_the_list_of_methods_has_their_parts(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
+def test_the_table_of_methods_has_uses_parts_and_references(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "600")
     list_methods(TEXT)
     text = capsys.readouterr().out
-    assert re.search(r"^drnas +dirichlet +first order, concentration anchor +freeze logits +magnitude", text, re.M)
-    assert re.search(r"^sdarts-rs +softmax, uniform perturbation +first order +- +magnitude", text, re.M)
-    assert all(m.summary in text for m in METHODS.values())
+    assert all(
+        re.search(rf"^{name} +{re.escape(m.summary)}.* {re.escape(m.reference)}", text, re.M)
+        for name, m in METHODS.items()
+    )
+    drnas = text[text.index("drnas") : text.index("amended ")]
+    assert re.findall(r"(mixture|terms|stages) (\S+)", drnas) == [
+        ("mixture", "dirichlet"),
+        ("terms", "concentration-anchor"),
+        ("stages", "freeze-logits:first=0.2"),
+    ]
+    monkeypatch.setenv("COLUMNS", "100")  # folded, but whole
+    list_methods(TEXT)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert {line.split()[0] for line in lines if line and not line.startswith(" ")} == {"method", *METHODS}
+
+
+@pytest.mark.parametrize("axis", [None, *AXES])
+def test_parts_in_every_form(capsys, axis):
+    list_parts(axis, JSON)
+    found = json.loads(capsys.readouterr().out)
+    assert {entry["axis"] for entry in found} == ({*AXES} if axis is None else {axis})
+    list_parts(axis, QUIET)
+    assert capsys.readouterr().out.split() == [entry["name"] for entry in found]
+    list_parts(axis, TEXT)
+    text = capsys.readouterr().out
+    for entry in found:
+        # What stands in the table can be given as it is, and means the same.
+        numbers = ",".join(f"{name}={word}" for name, word in entry["numbers"].items())
+        registry = AXES[entry["axis"]].registry
+        assert part_named(registry, entry["name"] + (f":{numbers}" if numbers else "")) == registry[entry["name"]]
+        assert entry["name"] in text
+        assert set(entry["papers"]) <= set(BIBTEX)
+
+
+def test_parts_of_no_axis_are_refused():
+    with pytest.raises(InputError, match="unknown axis of a method 'mixtures'; did you mean 'mixture'"):
+        list_parts("mixtures", TEXT)
+
+
+def test_a_composed_method_is_shown(capsys):
+    show_method("drnas/mixture=batch-mixed:p_up=0.5/terms=none", TEXT)
+    text = capsys.readouterr().out
+    assert "p_up=0.5" in text
+    assert "drnas with other parts: mixture batch-mixed:p_up=0.5, terms none" in text
+    assert "zhang2023spdarts" in text
+    assert "chen2021drnas" not in text  # no part of its papers is left
+    show_method("drnas/mixture=softmax/terms=none", QUIET)
+    assert capsys.readouterr().out == "drnas/mixture=softmax/terms=none\n"
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -17,7 +17,7 @@ from oche.data.options import DataOptions
 from oche.errors import InputError
 from oche.listeners.base import Job
 from oche.listeners.console import PlainLines, ProgressBar, progress
-from oche.methods import DARTS_PT, METHODS, method
+from oche.methods import METHODS, method
 from oche.metrics import ACCURACY, Meter
 from oche.runs.commands import find_architecture, select
 from oche.select.perturbation import PerturbationSelection
@@ -143,7 +143,7 @@ def test_select_takes_the_methods_numbers_for_the_space_of_the_run(tmp_path, mon
 
 
 def test_a_selection_that_evaluates_is_resumed_and_says_its_cost(tmp_path, monkeypatch, capsys):
-    quick = replace(DARTS_PT, selection=PerturbationSelection(interval=0))
+    quick = replace(method("darts+pt"), selection=PerturbationSelection(interval=0))
     monkeypatch.setitem(METHODS, "darts+pt", quick)
     sizes = ["--data.limit", "150", "--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2"]
     sizes += ["--space.channels", "4", "--search.epochs", "1", "--threads", "1"]

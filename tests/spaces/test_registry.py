@@ -74,6 +74,13 @@ def test_s1_has_the_published_candidates() -> None:
         ("rdarts-s3", {"none", "skip_connect", "sep_conv_3x3"}),
         ("rdarts-s4", {"noise", "sep_conv_3x3"}),
         (
+            "allegro",
+            {
+                *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
+                *(f"allegro_{kind}_conv_{size}" for kind in ("sep", "dil") for size in ("3x3", "5x5")),
+            },
+        ),
+        (
             "darts",
             {
                 "none",

@@ -8,7 +8,7 @@ from oche.schedule import Epochs, Share
 from oche.stages.base import EpochPlan
 from oche.stages.freeze_logits import FreezeLogits
 
-PLAN = EpochPlan(relaxation=Softmax())
+PLAN = EpochPlan(relaxation=Softmax(), end=6)
 
 
 def test_logits_are_frozen_in_the_first_epochs_only() -> None:

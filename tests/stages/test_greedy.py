@@ -24,7 +24,7 @@ from oche.domain import Domain, Edge, Node
 from oche.errors import InputError
 from oche.interrupt import Interrupted
 from oche.listeners.base import Listener
-from oche.methods import SGAS, SGAS_PT, Method, method
+from oche.methods import SGAS, Method, method
 from oche.mixture.softmax import Softmax
 from oche.moment import Moment
 from oche.nn.cell import MixedEdge
@@ -36,6 +36,7 @@ from oche.select.scene import Scene
 from oche.stages.base import EpochPlan
 from oche.stages.greedy import Greedy
 
+SGAS_PT = method("sgas+pt")
 SPACE = oche.space("rdarts-s3", nodes=2).replace(supernet_stack=Stack(cells=2, channels=4))
 WITH_NONE, WITHOUT = ("none", "skip_connect", "sep_conv_3x3"), ("skip_connect", "sep_conv_3x3", "max_pool_3x3")
 Tables = list[dict[str, list[float]]]
@@ -143,9 +144,9 @@ def test_moments_keep_their_proportions_and_leave_an_epoch_at_both_ends(epochs: 
 
 
 def test_batches_grow_with_every_decision() -> None:
-    sizes = [Greedy().plan(EpochPlan(relaxation=Softmax()), epoch, 50).more for epoch in range(50)]
+    sizes = [Greedy().plan(EpochPlan(relaxation=Softmax(), end=50), epoch, 50).more for epoch in range(50)]
     assert sizes == [8 * max(0, min((epoch - 9) // 5 + 1, 8)) for epoch in range(50)]
-    assert Greedy().plan(EpochPlan(relaxation=Softmax(), more=3), 9, 50).more == 11
+    assert Greedy().plan(EpochPlan(relaxation=Softmax(), end=50, more=3), 9, 50).more == 11
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,7 @@ class OnPaper:
 
     def __init__(self, domain: Domain, tables: Tables) -> None:
         self.domain, self.remaining = domain, Remaining()
+        self.plan = EpochPlan(relaxation=Softmax(), end=1)
         self.records = [{"logits": table} for table in tables]
 
     @property

@@ -1,4 +1,5 @@
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -30,6 +31,18 @@ def test_darts_cifar_has_the_published_numbers() -> None:
         assert p.optimizer.lr.at(epoch / 600) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
         optimizer.step()
         schedule.step()
+
+
+def test_allegro_cifar_is_darts_cifar_with_two_changes() -> None:
+    ours, darts = protocol("allegro-cifar"), protocol("darts-cifar")
+    changed = {f.name for f in fields(ours) if getattr(ours, f.name) != getattr(darts, f.name)}
+    assert changed == {"name", "summary", "optimizer", "auto_augment"}
+    assert ours.auto_augment
+    group, other = (p.optimizer.build([torch.zeros(1)]).param_groups[0] for p in (ours, darts))
+    assert {k: v for k, v in group.items() if k != "params"} == {k: v for k, v in other.items() if k != "params"}
+    for epoch in range(601):  # Eq. 8, as methods.md reads it
+        expected = 0.025 * (math.exp((1 + math.cos(math.pi * epoch / 600)) / 2) - 1) / (math.e - 1)
+        assert ours.optimizer.lr.at(epoch / 600) == pytest.approx(expected, abs=1e-15)
 
 
 def test_the_plain_loss_is_cross_entropy() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from oche.nn.cell import Edges, Finish, MixedEdge, one_by_one, runs
 from oche.nn.choice import Choice
+from oche.nn.drop_edges import factors_in
 from oche.nn.fast.part import Member
 from oche.nn.fast.planning import Evaluated, plan
 from oche.nn.mixture import Mixture, live_in
@@ -45,11 +46,13 @@ class FromState:
     def __init__(self, edges: Sequence[tuple[int, nn.Module]]) -> None:
         self._whole = [(node, edge) for node, edge in edges if not _is_mixture(edge)]
         self._keys: list[str] = []
+        self._key_to: dict[int, str] = {}
         self._members: list[list[Member]] = []
         place = 0
         for node, edge in edges:
             if isinstance(edge, MixedEdge) and _is_mixture(edge):
                 self._keys.append(edge.key)
+                self._key_to[node] = edge.key
                 candidates = edge.choice.candidates.values()
                 self._members.append([Member(node, i, c) for i, c in enumerate(candidates, start=place)])
                 place += len(candidates)
@@ -68,9 +71,10 @@ class FromState:
             elif fan is not None and fan.at_rest and not torch.is_grad_enabled() and x.device.type == "cpu":
                 idle = frozenset(place for place, a in enumerate(mixing.tolist()) if a == 0)
                 fan, rest = self._plan(x, running, idle)
-            if fan is not None:
-                terms += zip(fan.edges, fan(x, mixing), strict=True)
-            terms += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
+            mixed = [] if fan is None else list(zip(fan.edges, fan(x, mixing), strict=True))
+            mixed += [(member.edge, mixing[member.place] * member.module(x)) for member in rest]
+            factors = factors_in(mixture)
+            terms += [(node, factors[self._key_to[node]] * term) for node, term in mixed] if factors else mixed
         return terms
 
     def _running(self, running: Sequence[tuple[int, ...] | None]) -> list[Member]:

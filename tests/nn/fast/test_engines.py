@@ -18,6 +18,7 @@ from oche.nn.choice import Choice
 from oche.nn.engine import FAST, REFERENCE, set_engine, unknown_candidates
 from oche.nn.fast.batched import Batched
 from oche.nn.fast.fan import Fan
+from oche.nn.mixture import Mixture, SparseMixture, each
 from oche.nn.network import Stack
 from oche.nn.operations import OPERATIONS, SUPERNET, FactorizedReduce, Noise, NormForm, operation
 from oche.nn.supernet import Supernet, initialize_logits, logits, one_hot, weights
@@ -69,9 +70,9 @@ def loss_of(output: Tensor) -> Tensor:
     ).sum()
 
 
-def everything(net: Supernet, x: Tensor, mixture: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+def everything(net: Supernet, x: Tensor, mixture: Mixture | None = None) -> dict[str, Tensor]:
     """Output, gradients of the mixture, of the weights and of the images, and the buffers behind them."""
-    a = mixture_of(net) if mixture is None else {key: v.clone().requires_grad_() for key, v in mixture.items()}
+    a = mixture_of(net) if mixture is None else each(mixture, lambda v: v.detach().clone().requires_grad_())
     x = x.clone().requires_grad_()
     torch.manual_seed(3)
     output = net(x, a)
@@ -109,6 +110,70 @@ def test_outputs_gradients_and_running_statistics_are_the_same(
     before = {name: b.clone() for name, b in fast.named_buffers()}
     assert_same(everything(reference, x), everything(fast, x))
     assert training != all(torch.equal(b, before[name]) for name, b in fast.named_buffers())
+
+
+def sparse(net: Supernet, seed: int = 0) -> SparseMixture:
+    """A mixture in which some edges are dropped, some decided, some have lost candidates, and the rest have all."""
+    draws = generator(seed)
+    live: dict[str, tuple[int, ...]] = {}
+    rows: dict[str, Tensor] = {}
+    for key, a in Softmax().mean(logits(net)).items():
+        last = len(a) - 1
+        kinds = [(last,), (0, last), None] + ([()] if key.endswith(("<-1", "<-3")) else [])
+        places = kinds[int(torch.randint(len(kinds), (), generator=draws))]
+        if places is not None:
+            live[key] = places
+            a = a * torch.tensor([i in places for i in range(len(a))])
+        rows[key] = a.detach()
+    return SparseMixture(rows, live)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", NODES)
+def test_a_sparse_mixture_is_the_same_in_both_engines_and_equals_the_dense_one(
+    name: str, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Noise, "forward", still)
+    net = supernet(name).train(training)
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    dense = copy.deepcopy(net)
+    reference, fast = both(net)
+    for seed in range(3):
+        mixture = sparse(net, seed)
+        one, other = everything(reference, x, mixture), everything(fast, x, mixture)
+        assert_same(one, other)
+        full = everything(dense, x, dict(mixture))
+        # The dense evaluation also computes what is multiplied by zero: outputs and gradients of what runs are equal.
+        assert_same({"output": one["output"], "x": one["x"]}, {"output": full["output"], "x": full["x"]})
+        for key, row in mixture.items():
+            places = list(mixture.live.get(key, range(len(row))))
+            torch.testing.assert_close(one[f"a {key}"][places], full[f"a {key}"][places])
+            rest = [i for i in range(len(row)) if i not in places]
+            assert not one[f"a {key}"][rest].any()
+
+
+@pytest.mark.parametrize("engine", [REFERENCE, FAST])
+def test_what_does_not_run_is_not_computed_and_keeps_its_statistics(engine: str) -> None:
+    net = supernet("darts").train()
+    set_engine(net, engine)
+    mixture = sparse(net)
+    edges = [module for module in net.modules() if isinstance(module, MixedEdge)]
+    still_there = {
+        name: buffer.clone()
+        for edge in edges
+        for place, candidate in enumerate(edge.choice.candidates.values())
+        if place not in mixture.live.get(edge.key, range(8))
+        for name, buffer in candidate.named_buffers(prefix=f"{id(candidate)}")
+    }
+    net(torch.randn(4, 3, 8, 8, dtype=torch.float64), mixture)
+    for edge in edges:
+        places = mixture.live.get(edge.key, tuple(range(8)))
+        for place, candidate in enumerate(edge.choice.candidates.values()):
+            for name, buffer in candidate.named_buffers(prefix=f"{id(candidate)}"):
+                if place in places:
+                    assert "num_batches" not in name or buffer == 1
+                else:
+                    assert torch.equal(buffer, still_there[name])
 
 
 @pytest.mark.parametrize("name", ["darts", "nasbench201"])
@@ -293,6 +358,15 @@ def test_candidates_that_are_not_known_mix_with_those_that_are() -> None:
     net = mixed_with(Scaled, names)
     assert unknown_candidates(net) == sorted(names)
     assert unknown_candidates(supernet("darts")) == []
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    reference, fast = both(net)
+    assert_same(everything(reference, x), everything(fast, x))
+
+
+def test_grouped_convolutions_are_called_and_the_rest_is_fast() -> None:
+    net = supernet("allegro", cells=2, nodes=2)
+    names = [f"allegro_{kind}_conv_{size}" for kind in ("dil", "sep") for size in ("3x3", "5x5")]
+    assert unknown_candidates(net) == names
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     reference, fast = both(net)
     assert_same(everything(reference, x), everything(fast, x))
