@@ -151,7 +151,7 @@ def test_sgas_has_the_published_numbers_and_is_darts_otherwise() -> None:
     assert (greedy.history, greedy.growth, greedy.rule) == (4, 8, Strongest())
     assert (sgas.batch, sgas.epochs) == (64, 50)
     same = replace(DARTS, name="sgas", summary=sgas.summary, reference=sgas.reference, stages=(greedy,))
-    assert replace(sgas, variants=()) == same
+    assert replace(sgas, variants=(), with_perturbation=None) == same
     (nasbench,) = sgas.fitted("nasbench201").stages
     assert nasbench == replace(greedy, decisions=6, last=nasbench.last)  # type: ignore[type-var]
 
