@@ -19,7 +19,7 @@ from oche.data.batches import IterableBatches
 from oche.data.dataset import Dataset
 from oche.data.halves import SearchData
 from oche.data.load import load
-from oche.errors import InputError
+from oche.errors import InputError, named
 from oche.feed import search_feed, training_feed
 from oche.listeners.base import Listener
 from oche.loop import Found, run_search
@@ -34,6 +34,7 @@ from oche.nn.supernet import Supernet, logits
 from oche.plain import described
 from oche.presets import at_preset, default_preset
 from oche.presets import preset as named_preset
+from oche.probe.probes import PROBES
 from oche.probe.verdict import Verdict
 from oche.randomness import derive, frozen
 from oche.schedule import Constant, Scaled
@@ -62,7 +63,7 @@ class SearchResult:
 
     Attributes:
         architecture: the selected architecture.
-        verdict: facts about the search, printable in one line.
+        verdict: healthy, at risk or collapsed; `print(verdict)` for a line, `print(verdict.report)` for the evidence.
         found: logits and metrics over the epochs, steps, seconds, why it stopped.
         space: what was searched.
         supernet: the trained supernet.
@@ -98,6 +99,7 @@ def search(
     seed: int = 0,
     device: str | torch.device | None = None,
     engine: str = FAST,
+    probes: str = "all",
     listeners: Iterable[Listener] = (),
     checkpoints: Keeper | str | Path | None = None,
 ) -> SearchResult:
@@ -126,13 +128,15 @@ def search(
         seed: fixes everything random.
         device: where to compute; None: CUDA where there is one.
         engine: `fast`, or `reference` for the same numbers up to rounding by readable code, slower.
+        probes: what looks at the search for the verdict: `all`, `cheap` (what costs nothing) or `none`. What is found
+            does not depend on it.
         listeners: who watches.
         checkpoints: a directory to save checkpoints in; a search that was cut off goes on from there, bit for bit.
 
     Raises:
         InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
     """
-    deadline, device = Deadline(time_limit), resolve_device(device)
+    deadline, device, looking = Deadline(time_limit), resolve_device(device), named("probes", probes, PROBES)
     chosen = named_method(method) if isinstance(method, str) else method
     if not isinstance(space, nn.Module):
         name = data.name if isinstance(data, Dataset) else data
@@ -194,6 +198,7 @@ def search(
             space=described(searched),
             engine=engine,
         ),
+        probes=looking,
     )
     return SearchResult(
         architecture=found.architecture,

@@ -31,6 +31,7 @@ from oche.nn.mixture import Mixture
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
 from oche.probe.entropy import entropy, entropy_by_kind
+from oche.probe.probes import NO_PROBES, Looked, Probes
 from oche.probe.verdict import LogitTable, Verdict, judge
 from oche.randomness import derive, frozen
 from oche.stages.base import EpochPlan
@@ -45,6 +46,7 @@ class Found:
         logits: the logits by key, at the start and after every epoch.
         records: one record of plain values per epoch.
         verdict: whether it can be trusted.
+        looked: what the probes saw at the end.
         steps: weight steps taken.
         seconds: wall time.
         stopped: why it ended before its last epoch; None if it did not.
@@ -54,6 +56,7 @@ class Found:
     logits: tuple[LogitTable, ...]
     records: tuple[Mapping[str, Any], ...]
     verdict: Verdict
+    looked: Looked
     steps: int
     seconds: float
     stopped: str | None
@@ -74,6 +77,7 @@ def run_search(
     listeners: Iterable[Listener] = (),
     keeper: Keeper | None = None,
     about: Mapping[str, Any] | None = None,
+    probes: Probes = NO_PROBES,
 ) -> Found:
     """Search until the last epoch, the deadline, or a loss that is no number.
 
@@ -91,6 +95,7 @@ def run_search(
         listeners: who watches.
         keeper: has the state of an earlier session, and keeps that of this one.
         about: plain values that tell this search from others: its data, its space.
+        probes: what looks at the search, and when; nothing of the search depends on it.
 
     Raises:
         InputError: no step can be made, or the very first epoch diverges.
@@ -167,9 +172,10 @@ def run_search(
             record |= rates | {f"train_{name}": value for name, value in means.items()}
             if run.stopped is None:
                 record |= validations()
-            rows = run.scene.rows
+            rows, preview = run.scene.rows, run.preview()
             record |= {"entropy": entropy(rows), "entropy_by_kind": entropy_by_kind(rows)}
-            record |= {"logits": table, "architecture": dict(run.preview().items)}
+            record |= probes.of_epoch(run.scene.concluded, preview)
+            record |= {"logits": table, "architecture": dict(preview.items)}
             if run.remaining.kept:
                 record["remaining"] = run.remaining.to_plain()
             run.end_epoch(record)
@@ -189,19 +195,28 @@ def run_search(
     shown = f"valid_{next(iter(metrics), 'loss')}"
     validation = next((record[shown] for record in reversed(run.records) if shown in record), None)
     last = run.records[-1]
-    architecture = method.selection.select(run.scene.concluded)
+    scene = run.scene.concluded
+    architecture = method.selection.select(scene)
+    # Where the time is up, it is not spent on looking.
+    looked = (NO_PROBES if deadline.passed else probes).of_search(scene, architecture, run.steps)
     verdict = judge(
         architecture,
+        domain,
         first=first_table,
         last=last["logits"],
         entropies=(first_entropy, last["entropy"]),
         validation=None if validation is None else (shown.removeprefix("valid_"), validation),
+        none_weight=last.get("none_weight"),
+        skip_lead=last.get("skip_lead"),
+        looked=looked,
+        stopped=run.stopped,
     )
     return Found(
         architecture=architecture,
         logits=(first_table, *(record["logits"] for record in run.records)),
         records=tuple(run.records),
         verdict=verdict,
+        looked=looked,
         steps=run.steps,
         seconds=deadline.elapsed,
         stopped=stopped,

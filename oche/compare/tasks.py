@@ -159,6 +159,7 @@ class Search:
             seed=self.seed,
             device=setting.device,
             engine=setting.engine,
+            probes="cheap",
             listeners=[_Reporter(workplace)],
             checkpoints=workplace.checkpoints(self.directory, "search"),
         )
@@ -175,6 +176,7 @@ class Search:
             "paper_steps": result.method.steps,
             "logit_rate": result.method.logit_optimizer.lr.at(0),
             "travel": result.verdict.travel_mean,
+            "verdict": result.verdict.status,
             "stopped": found.stopped,
             **setting.facts(),
             **setting.test(result.architecture, self.seed),

@@ -367,6 +367,10 @@ class SearchCommand(MethodOptions, CommonOptions):
         default="fast",
         metadata={"help": "how the supernet is evaluated: fast, or by readable code (reference)"},
     )
+    probes: Literal["all", "cheap", "none"] = field(
+        default="all",
+        metadata={"help": "what looks at the search for its verdict: all, cheap (only what costs nothing) or none"},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ NOT_COMPARED = ("run", "architecture")
 ENVIRONMENT = ("device", "device_name", "threads", "python", "platform", "packages", "git")
 """What a session says of itself that may change the last bits of a result."""
 
-TIMES = ("seconds", "checkpoints")
+TIMES = ("seconds", "probe_seconds", "checkpoints")
 """Measurements of time, which no two runs share."""
 
 

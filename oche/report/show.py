@@ -16,6 +16,7 @@ from rich.table import Column, Table
 
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions
+from oche.probe.findings import Finding, evidence_lines
 from oche.report.sparkline import sparkline
 from oche.report.words import (
     FOUR_DIGITS,
@@ -267,7 +268,11 @@ def _verdict(console: Console, run: RunRecord) -> None:
             print_line(console, f"{phase} stopped: {scores['stopped']}\n")
     if "search" in run.result:
         # In a terminal the words are wrapped; a pipe gets the line as it is.
-        console.print(f"verdict: {run.result['search']['verdict']}", soft_wrap=not console.is_terminal)
+        wide = not console.is_terminal
+        console.print(f"verdict: {run.result['search']['verdict']}", soft_wrap=wide)
+        evidence = [Finding.from_plain(finding) for finding in run.result["search"].get("evidence", ())]
+        for line in evidence_lines(evidence):
+            console.print(f"  {line}", soft_wrap=wide)
         console.print()
 
 

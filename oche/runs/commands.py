@@ -325,6 +325,7 @@ def _search(
             seed=options.seed,
             device=session.device,
             engine=options.engine,
+            probes=options.probes,
             listeners=session.listeners,
             checkpoints=checkpoints,
         )
@@ -340,11 +341,15 @@ def _search(
             domain = space.domain.restrict(logits(found.supernet).keys())
             facts["evaluations"] = found.method.selection.tuning.evaluations(domain)
             session.say(f"selection: {facts['evaluations']} evaluations of the validation half")
-        facts |= {"logit_rate": rate, "verdict": str(found.verdict), **asdict(found.verdict)}
+        facts |= {"logit_rate": rate, "verdict": str(found.verdict), "status": found.verdict.status}
+        looked = asdict(found.found.looked)
+        facts |= asdict(found.verdict) | {"probe_seconds": looked.pop("seconds"), "probes": looked}
         session.add_result("search", facts)
         session.say(draw(space, found.architecture))
         session.say(f"search: {found.found.steps} steps in {found.found.seconds:.0f} s, rate of the logits {rate:.2g}")
         session.say(f"verdict: {found.verdict}")
+        for remedy in found.verdict.remedies:
+            session.say(f"         {remedy}")
     return Architecture.load(directory.path / ARCHITECTURE)
 
 

@@ -22,33 +22,26 @@ matrix of all candidates is added up over the images, and memory does not grow w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from oche.architecture import Architecture, Candidate
+from oche.architecture import Architecture
 from oche.domain import Domain, Node
 from oche.errors import InputError
 from oche.evaluation import evaluating
 from oche.mixture.base import Relaxation
 from oche.needs import CELLS, Feature
-from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Wiring, runs
-from oche.nn.choice import total
-from oche.nn.mixture import Mixture, live_in
-from oche.nn.operations import NONE
+from oche.nn.recording import GramRecorder, Member, graphs, rewired
 from oche.select.magnitude import Magnitude
 from oche.select.scene import Scene
 
 AT_ONCE = 16
 """Images whose candidate outputs lie in memory together: 98 candidates of 16 channels at 32x32 take 100 MB in float32.
 In evaluation mode images do not see each other, so the number changes nothing."""
-
-Member = tuple[str, Candidate]
-"""A candidate on an edge: the edge's key and the candidate's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,14 +150,14 @@ def _cells(scene: Scene, images: int) -> dict[tuple[Member, ...], list[Tensor]]:
     Raises:
         InputError: the supernet has no cells.
     """
-    graphs = [module for module in scene.supernet.modules() if isinstance(module, Graph)]
-    if not graphs:
+    found = graphs(scene.supernet)
+    if not found:
         raise InputError(
             "decorrelation looks at the nodes of cells, but this supernet has none; select by magnitude instead"
         )
-    recorders = [_Recorder() for _ in graphs]
+    recorders = [GramRecorder() for _ in found]
     mixture, left = scene.mixture, images
-    with torch.no_grad(), evaluating(scene.supernet), _wired(graphs, recorders):
+    with torch.no_grad(), evaluating(scene.supernet), rewired(found, recorders):
         for x, _ in scene.images.epoch(0):
             for part in torch.split(x[:left], AT_ONCE):
                 scene.supernet(part, mixture)
@@ -175,52 +168,3 @@ def _cells(scene: Scene, images: int) -> dict[tuple[Member, ...], list[Tensor]]:
     for recorder in recorders:
         cells.setdefault(recorder.members, []).append(recorder.gram)
     return cells
-
-
-class _Recorder:
-    """A `Wiring` that evaluates a cell as the reference does and adds up inner products of its candidates.
-
-    Attributes:
-        members: every candidate but `none`.
-        gram: their inner products over all images so far.
-    """
-
-    def __init__(self) -> None:
-        self.members: tuple[Member, ...] = ()
-        self.gram = torch.zeros((), dtype=torch.float64)
-
-    def __call__(self, nodes: Edges, inputs: Sequence[Tensor], mixture: Mixture, finish: Finish) -> list[Tensor]:
-        """See `Wiring`."""
-        states, outputs, members = [*inputs], list[Tensor](), list[Member]()
-        live = live_in(mixture)
-        for number, node in enumerate(nodes):
-            terms = []
-            for source, edge in node.items():
-                if not runs(edge, live):
-                    continue
-                assert isinstance(edge, MixedEdge)
-                row, candidates = mixture[edge.key], tuple(edge.choice.candidates.items())
-                for place in live.get(edge.key, range(len(candidates))):
-                    name, candidate = candidates[place]
-                    output = candidate(states[int(source)])
-                    terms.append(row[place] * output)
-                    if name != NONE:
-                        members.append((edge.key, name))
-                        outputs.append(output.flatten())
-            states.append(finish(number, total(terms)))
-        stacked = torch.stack(outputs).double()
-        self.members, self.gram = tuple(members), self.gram + (stacked @ stacked.T).cpu()
-        return states
-
-
-@contextmanager
-def _wired(graphs: Sequence[Graph], wirings: Sequence[Wiring]) -> Iterator[None]:
-    """Other wirings for the cells inside; afterwards each has its own again."""
-    own = [graph.wiring for graph in graphs]
-    for graph, wiring in zip(graphs, wirings, strict=True):
-        graph.wiring = wiring
-    try:
-        yield
-    finally:
-        for graph, wiring in zip(graphs, own, strict=True):
-            graph.wiring = wiring

@@ -137,6 +137,7 @@ SEARCHING = COMMON | {
     "search": SEARCH,
     "method": TEXT,
     "engine": ENGINE,
+    "probes": st.sampled_from(["all", "cheap", "none"]),
     "keep": st.integers(0, 10**12).map(Size),
 }
 OPTIONS = st.one_of(
@@ -212,6 +213,7 @@ def test_a_file_is_plain_yaml_with_what_is_set():
         "keep": "1GB",
         "method": "darts",
         "engine": "fast",
+        "probes": "all",
         "data": {"name": "digits", "download": False, "limit": 5},
         "space": {"name": "darts"},
     }

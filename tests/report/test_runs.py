@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from oche.config.options import OutputOptions
 from oche.errors import InputError
 from oche.methods import METHODS
 from oche.numbers import part_named
+from oche.probe.findings import Finding, Status
 from oche.report.diff import diff_runs
 from oche.report.listing import list_data, list_methods, list_parts, list_spaces, show_method
 from oche.report.overview import list_runs
@@ -126,6 +128,28 @@ def test_curves_show_the_first_the_last_and_the_best_number(capsys, new):
     assert curve == ("▁█" if losses[0] < losses[1] else "█▁")
     assert [float(n) for n in (first, last, best)] == pytest.approx([*losses, min(losses)], rel=1e-3)
     assert int(epoch) == losses.index(min(losses)) + 1
+
+
+def test_show_has_the_evidence_of_the_verdict(capsys, new):
+    result = json.loads((new / "result.json").read_text())
+    evidence = [
+        Finding(probe="nodes", status=Status.AT_RISK, statement="0.05 (at risk below 0.1)", remedy="normalize"),
+        Finding(probe="selection", status=Status.COLLAPSED, statement="no weights", remedy="another method"),
+        Finding(probe="eigenvalue", status=None, statement="0.2"),
+        Finding(probe="entropy", status=Status.HEALTHY, statement="fell"),
+    ]
+    result["search"]["evidence"] = [asdict(finding) for finding in evidence]
+    (new / "result.json").write_text(json.dumps(result))
+    lines = shown(capsys, new).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("verdict: "))
+    assert lines[start + 1 : start + 7] == [
+        "  x selection: no weights",
+        "  ! nodes: 0.05 (at risk below 0.1)",
+        "    eigenvalue: 0.2",
+        "  + entropy: fell",
+        "  > another method",
+        "  > normalize",
+    ]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120, 200])

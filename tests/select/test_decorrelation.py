@@ -14,6 +14,7 @@ from oche.domain import Domain, Edge, Node
 from oche.errors import InputError
 from oche.mixture.softmax import Softmax
 from oche.nn.cell import Graph, MixedEdge
+from oche.nn.engine import set_engine
 from oche.nn.structure import PLAIN, NodeNorm, Structure
 from oche.nn.supernet import initialize_logits, logits
 from oche.select.decorrelation import Decorrelation
@@ -201,7 +202,7 @@ def test_a_supernet_gives_what_hooks_on_its_candidates_see(name: str, structure:
                     place = outputs.setdefault((number, edge.key, candidate), [])
                     module.register_forward_hook(lambda m, i, o, place=place: place.append(o.flatten()))
     here.supernet.eval()
-    oche.nn.engine.set_engine(here.supernet, "reference")
+    set_engine(here.supernet, "reference")
     with torch.no_grad():
         for x, _ in images.epoch(0):
             here.supernet(x, here.mixture)

@@ -13,7 +13,8 @@ lets autograd differentiate that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class Fan:
         self.parts = tuple(parts)
         self.members = [member for part in parts for member in part.members]
         self.edges = sorted({member.edge for member in self.members})
+        self._norms = [module for part in parts for norms in part.norms for module in norms.modules]
 
     @property
     def uniform(self) -> bool:
@@ -52,6 +54,28 @@ class Fan:
     def at_rest(self) -> bool:
         """Whether no running statistics move."""
         return not any(norms.moving for part in self.parts for norms in part.norms)
+
+    @property
+    def training(self) -> list[bool]:
+        """The mode of each batch normalization."""
+        return [norm.training for norm in self._norms]
+
+    @contextmanager
+    def in_mode(self, training: Sequence[bool]) -> Iterator[None]:
+        """In the modes of the forward pass: those of now may be others, since a backward pass comes when it likes."""
+        now = self.training
+        if training == now:
+            yield
+            return
+        self._set(training)
+        try:
+            yield
+        finally:
+            self._set(now)
+
+    def _set(self, training: Sequence[bool]) -> None:
+        for norm, mode in zip(self._norms, training, strict=True):
+            norm.training = mode
 
     def __call__(self, x: Tensor, mixing: Tensor) -> tuple[Tensor, ...]:
         """What the members add to each edge.
@@ -116,7 +140,7 @@ class _Evaluation(torch.autograd.Function):
     def forward(ctx: Any, fan: Fan, x: Tensor, mixing: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         x = x.contiguous(memory_format=torch.channels_last)
         outputs, saved = fan.run(x, mixing, fan.per_member(weights))
-        ctx.fan, ctx.sizes = fan, [len(kept) for kept in saved]
+        ctx.fan, ctx.sizes, ctx.training = fan, [len(kept) for kept in saved], fan.training
         ctx.save_for_backward(x, mixing, *weights, *(tensor for kept in saved for tensor in kept))
         return outputs
 
@@ -127,7 +151,8 @@ class _Evaluation(torch.autograd.Function):
         count = sum(len(member.names) for member in fan.members)
         weights, kept = rest[:count], iter(rest[count:])
         if torch.is_grad_enabled():
-            return (None, *_differentiable(fan, [x, mixing, *weights], gradients, ctx.needs_input_grad[1:]))
+            with fan.in_mode(ctx.training):
+                return (None, *_differentiable(fan, [x, mixing, *weights], gradients, ctx.needs_input_grad[1:]))
         saved = [tuple(next(kept) for _ in range(size)) for size in ctx.sizes]
         _, of_source, of_mixing, *of_weights = ctx.needs_input_grad
         wanted = Wanted(of_source, of_mixing, any(of_weights))
@@ -137,7 +162,8 @@ class _Evaluation(torch.autograd.Function):
                 for edge, g in zip(fan.edges, gradients, strict=True)
             }
         )
-        dx, da, dw = fan.pull(x, mixing, fan.per_member(weights), arriving, saved, wanted)
+        with fan.in_mode(ctx.training):
+            dx, da, dw = fan.pull(x, mixing, fan.per_member(weights), arriving, saved, wanted)
         return (None, dx, da, *(dw if wanted.weights else [None] * count))
 
 

@@ -61,40 +61,40 @@ class Norms:
     """
 
     def __init__(self, modules: Sequence[nn.BatchNorm2d]) -> None:
-        self._modules = tuple(modules)
+        self.modules = tuple(modules)
 
     @property
     def by_batch(self) -> bool:
         """Whether statistics of the batch normalize, and not the running ones."""
-        return _by_batch(self._modules[0])
+        return _by_batch(self.modules[0])
 
     @property
     def alike(self) -> bool:
         """Whether all modules are in the same mode."""
-        return len({(_by_batch(norm), _moves(norm)) for norm in self._modules}) == 1
+        return len({(_by_batch(norm), _moves(norm)) for norm in self.modules}) == 1
 
     @property
     def moving(self) -> bool:
         """Whether running statistics move."""
-        return _moves(self._modules[0])
+        return _moves(self.modules[0])
 
     @property
     def momentum(self) -> float:
         """How far running statistics move."""
-        momentum = self._modules[0].momentum
+        momentum = self.modules[0].momentum
         assert momentum is not None
         return momentum
 
     @property
     def eps(self) -> float:
         """Added to the variances."""
-        return self._modules[0].eps
+        return self.modules[0].eps
 
     def running(self) -> list[Statistics]:
         """What each module normalizes by where the batch does not decide."""
         return [
             Statistics(_buffer(norm.running_mean), (_buffer(norm.running_var) + self.eps).rsqrt())
-            for norm in self._modules
+            for norm in self.modules
         ]
 
     def move(self, means: Sequence[Tensor], variances: Sequence[Tensor]) -> None:
@@ -114,9 +114,9 @@ class Norms:
     def running_buffers(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Running means, running variances and numbers of batches of the modules."""
         return (
-            [_buffer(norm.running_mean) for norm in self._modules],
-            [_buffer(norm.running_var) for norm in self._modules],
-            [_buffer(norm.num_batches_tracked) for norm in self._modules],
+            [_buffer(norm.running_mean) for norm in self.modules],
+            [_buffer(norm.running_var) for norm in self.modules],
+            [_buffer(norm.num_batches_tracked) for norm in self.modules],
         )
 
     def normalize(self, y: Tensor, *, shared: bool = False) -> tuple[Tensor, Statistics]:
@@ -129,7 +129,7 @@ class Norms:
         Raises:
             ValueError: a batch has one value per channel, whose variance says nothing.
         """
-        times = len(self._modules)
+        times = len(self.modules)
         if not self.by_batch:
             assert not shared
             statistics = Statistics(*(torch.cat(list(side)) for side in zip(*self.running(), strict=True)))

@@ -152,6 +152,27 @@ def test_a_sparse_mixture_is_the_same_in_both_engines_and_equals_the_dense_one(
             assert not one[f"a {key}"][rest].any()
 
 
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+def test_a_backward_pass_after_the_mode_has_changed_is_that_of_the_forward_pass(name: str, twice: bool) -> None:
+    net = supernet(name).train()
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        net(2 * x + 1, mixture_of(net))
+    found = []
+    for one in both(net):
+        mixture = mixture_of(one)
+        one.eval()
+        loss = loss_of(one(x, mixture))
+        one.train()
+        gradients = torch.autograd.grad(loss, list(mixture.values()), create_graph=twice)
+        if twice:
+            gradients = torch.autograd.grad(sum((g**2).sum() for g in gradients), list(mixture.values()))
+        found.append(dict(zip(mixture, gradients, strict=True)))
+        assert all(module.training for module in one.modules())
+    assert_same(*found)
+
+
 @pytest.mark.parametrize("engine", [REFERENCE, FAST])
 def test_what_does_not_run_is_not_computed_and_keeps_its_statistics(engine: str) -> None:
     net = supernet("darts").train()
