@@ -362,7 +362,7 @@ class Perturbing(Magnitude):
 
 def test_plus_pt_is_any_method_with_a_selection_by_perturbation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SELECTIONS, "perturbation", Perturbing())  # type: ignore[misc]
-    for name in METHODS:
+    for name in set(METHODS) - {"sgas"}:  # sgas says itself what changes
         found = method(f"{name}+pt")
         assert found.name == f"{name}+pt"
         assert found.selection == Perturbing()
