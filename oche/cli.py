@@ -148,7 +148,7 @@ def select(
     save: Path | None = None,
     output: Output = OutputOptions(),
 ) -> None:
-    """Select an architecture again from what a search has recorded, without searching.
+    """Select an architecture again from what a search has recorded or kept, without searching.
 
     Args:
         run: a run directory.
@@ -159,7 +159,7 @@ def select(
     """
     from oche.runs import commands
 
-    commands.select(run, epoch=epoch, selection=selection, save=save, output=output)
+    commands.select(run, lambda: recorded(run)[1], epoch=epoch, selection=selection, save=save, output=output)
 
 
 def show(run: Path, /, *, output: Output = OutputOptions()) -> None:

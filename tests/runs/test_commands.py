@@ -138,7 +138,7 @@ def test_select_takes_the_methods_numbers_for_the_space_of_the_run(tmp_path, mon
     monkeypatch.setattr(
         "oche.runs.commands.select_recorded", lambda *args: asked.append(args) or select_recorded(*args)
     )
-    select(path)
+    select(path, options=pytest.fail)
     assert asked[0][3] == method("sp-darts").fitted("rdarts-s2").relaxation != method("sp-darts").relaxation
 
 
@@ -156,5 +156,5 @@ def test_a_selection_that_evaluates_is_resumed_and_says_its_cost(tmp_path, monke
     assert main(["cite", str(directory), "--quiet"]) == 0
     assert "darts-pt" in capsys.readouterr().out.split()
     assert main(["select", str(directory)]) == 2
-    assert "looks at the supernet" in capsys.readouterr().err
+    assert "goes on training between its decisions" in capsys.readouterr().err
     assert main(["select", str(directory), "--selection", "magnitude"]) == 0
