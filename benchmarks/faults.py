@@ -194,7 +194,7 @@ def bits(run: Path) -> dict[str, Any]:
 def timeless(value: Any) -> Any:
     """Without what the clock decides."""
     if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "checkpoints")}
+        return {k: timeless(v) for k, v in value.items() if not k.endswith("seconds") and k != "checkpoints"}
     return [timeless(item) for item in value] if isinstance(value, list) else value
 
 

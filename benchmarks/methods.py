@@ -36,6 +36,7 @@ CLAIMS = {
     "amended-exact": "about the second order",
     "sdarts-rs": "about DARTS",
     "sdarts-adv": "9 passes instead of 1 in the weight step",
+    "sgas": "1.0x at first, cheaper with every decision",
     "idarts": "1.0x, and one discretization",
     "allegro": "7 passes instead of 1 in the logit step",
 }

@@ -147,7 +147,7 @@ def search(
     epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
     images = _positive("batch", batch, chosen.batch)
     rules = protocol if isinstance(protocol, TrainingProtocol) else named_protocol(protocol or sizes.protocol)
-    chosen = _regularized(chosen, rules, searched, images=data is not None)
+    chosen = regularized(chosen, rules, searched, images=data is not None)
     regularization = chosen.regularization.numbers
     dataset: Dataset | None = None
     if data is not None:
@@ -356,7 +356,7 @@ def _supernet(space: Space | ModuleSpace, task: ImageTask | None, structure: Str
     return space.supernet(task, structure, auxiliary=auxiliary)
 
 
-def _regularized(method: Method, rules: TrainingProtocol, space: Space | ModuleSpace, *, images: bool) -> Method:
+def regularized(method: Method, rules: TrainingProtocol, space: Space | ModuleSpace, *, images: bool) -> Method:
     """The method with the numbers of its regularization; what a training has and a search cannot have is left out.
 
     Args:

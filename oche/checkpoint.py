@@ -215,6 +215,15 @@ class Checkpoints:
         files = self._files()
         return files[-1].path if files else None
 
+    @property
+    def epochs(self) -> list[int]:
+        """Those at whose end a checkpoint is kept."""
+        return [file.epoch for file in self._files() if file.step == 0]
+
+    def after(self, epoch: int) -> Path | None:
+        """The checkpoint at the end of an epoch (from 1); None: it was not kept."""
+        return next((file.path for file in self._files() if (file.epoch, file.step) == (epoch, 0)), None)
+
     def _due(self, epoch_done: bool) -> bool:
         now = time.monotonic()
         share = SHARE if epoch_done else SHARE / 2

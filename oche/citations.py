@@ -43,6 +43,19 @@ BIBTEX: dict[str, str] = {
   school={University of California, Los Angeles},
   year={2021}
 }""",
+    "darts-pt": """@inproceedings{wang2021rethinking,
+  title={Rethinking Architecture Selection in Differentiable {NAS}},
+  author={Wang, Ruochen and Cheng, Minhao and Chen, Xiangning and Tang, Xiaocheng and Hsieh, Cho-Jui},
+  booktitle={International Conference on Learning Representations},
+  year={2021}
+}""",
+    "sgas": """@inproceedings{li2020sgas,
+  title={{SGAS}: Sequential Greedy Architecture Search},
+  author={Li, Guohao and Qian, Guocheng and Delgadillo, Itzel C. and M{\"u}ller, Matthias and Thabet, Ali
+          and Ghanem, Bernard},
+  booktitle={IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year={2020}
+}""",
     "amended": """@article{bi2019stabilizing,
   title={Stabilizing {DARTS} with Amended Gradient Estimation on Architectural Parameters},
   author={Bi, Kaifeng and Hu, Changping and Xie, Lingxi and Chen, Xin and Wei, Longhui and Tian, Qi},

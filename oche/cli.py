@@ -24,6 +24,7 @@ from oche.config.options import (
     Names,
     OutputOptions,
     PlannedEpochs,
+    ProbeOptions,
     ReportOptions,
     ResumeOptions,
     RunCommand,
@@ -147,7 +148,7 @@ def select(
     save: Path | None = None,
     output: Output = OutputOptions(),
 ) -> None:
-    """Select an architecture again from what a search has recorded, without searching.
+    """Select an architecture again from what a search has recorded or kept, without searching.
 
     Args:
         run: a run directory.
@@ -158,7 +159,7 @@ def select(
     """
     from oche.runs import commands
 
-    commands.select(run, epoch=epoch, selection=selection, save=save, output=output)
+    commands.select(run, lambda: recorded(run)[1], epoch=epoch, selection=selection, save=save, output=output)
 
 
 def show(run: Path, /, *, output: Output = OutputOptions()) -> None:
@@ -211,6 +212,29 @@ def methods(name: str | None = None, /, *, output: Output = OutputOptions()) -> 
         listing.list_methods(output)
     else:
         listing.show_method(name, output)
+
+
+def probe(
+    run: Path,
+    /,
+    what: Annotated[ProbeOptions, Parameter(name="*")] = ProbeOptions(),
+    *,
+    output: Output = OutputOptions(),
+) -> None:
+    """Look into a searched supernet: do its mixing weights say how strong candidates are?
+
+    Candidates of some edges are compared by what the supernet can do with them alone, after training on; skip
+    connections with candidates that have weights; and edges of a cell change places.
+
+    Args:
+        run: a run directory with a search.
+        what: to look at.
+        output: what to print.
+    """
+    _, options = recorded(run)
+    from oche.runs import probing
+
+    probing.probe(run, options, what, output)
 
 
 def parts(axis: str | None = None, /, *, output: Output = OutputOptions()) -> None:
@@ -333,6 +357,7 @@ REGISTERED: dict[str, Callable[..., None]] = {
     "show": show,
     "list": list_,
     "diff": diff,
+    "probe": probe,
     "cite": cite,
     "methods": methods,
     "parts": parts,

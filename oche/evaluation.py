@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,7 +52,6 @@ def evaluate(
     batches: Iterable[tuple[Any, Any]],
     loss: Loss,
     metrics: Mapping[str, Metric],
-    mode: Callable[[nn.Module], AbstractContextManager[None]] = evaluating,
 ) -> dict[str, float]:
     """Means by name (`loss` among them), with `model` in evaluation mode; the modes of its modules are restored.
 
@@ -62,10 +61,9 @@ def evaluate(
         batches: inputs and targets.
         loss: the loss of a batch.
         metrics: further numbers by name.
-        mode: the mode, if it is another one.
     """
     meter = Meter(metrics)
-    with mode(model):
+    with evaluating(model):
         for x, y in batches:
             output = forward(x)
             meter.add(loss(output, y), output, y)

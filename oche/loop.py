@@ -102,7 +102,7 @@ def run_search(
         Interrupted: the user has stopped it; the keeper has its state.
     """
     deadline, watching, keeper = deadline or Deadline(), Listeners(listeners), keeper or Forgetful()
-    timetable = _Timetable.of(method, domain, data, epochs)
+    timetable, tuning = _Timetable.of(method, domain, data, epochs), method.selection.tuning
     if not supernet.body.training:
         supernet.train()
     run = Course(
@@ -136,13 +136,13 @@ def run_search(
             if not run.done:
                 for stage in method.stages if run.epoch < epochs else ():
                     stage.act(run, now)
-                if run.epoch == epochs and method.selection.tuning is not None:
-                    run.begin_tuning(method.selection.tuning.optimizer)
+                if run.epoch == epochs and tuning is not None:
+                    run.begin_tuning(tuning.optimizer)
             rates = run.step.set_rates(timetable.fraction(run.epoch))
             batches = data.larger(epoch_plan.more).pairs(run.epoch, run.done)
             for train_batch, valid_batch in islice(batches, length - run.done):
-                if method.selection.tuning is not None and run.epoch >= epochs:
-                    method.selection.tuning.act(run, timetable.tuned(run.epoch, run.done))
+                if tuning is not None and run.epoch >= epochs:
+                    tuning.act(run, timetable.tuned(run.epoch, run.done), timetable.steps)
                 step_seed = derive(seed, "step", run.epoch, run.done)
                 batch_loss, output = run.step(
                     train_batch, valid_batch, seed=step_seed, now=now, move_logits=epoch_plan.move_logits
@@ -183,12 +183,15 @@ def run_search(
             run.over = run.stopped is not None or run.epoch == len(timetable.lengths)
             keeper.offer(run, epoch_done=True)
         run.over = True
-        if method.selection.tuning is not None and run.stopped is None:
-            method.selection.tuning.act(run, timetable.tuned(run.epoch, 0))
+        if tuning is not None and run.stopped is None:
+            tuning.act(run, timetable.tuned(run.epoch, 0), timetable.steps)
         keeper.finish(run)
 
     for parameter in supernet.parameters():
         parameter.grad = None
+    stopped = run.stopped
+    if stopped is not None and tuning is not None:
+        stopped += f"; decisions left to magnitude: {tuning.left(run.scene)}"
     shown = f"valid_{next(iter(metrics), 'loss')}"
     validation = next((record[shown] for record in reversed(run.records) if shown in record), None)
     last = run.records[-1]
@@ -216,7 +219,7 @@ def run_search(
         looked=looked,
         steps=run.steps,
         seconds=deadline.elapsed,
-        stopped=run.stopped,
+        stopped=stopped,
     )
 
 
@@ -245,14 +248,14 @@ class _Timetable:
         """
         if not len(data.train) or not len(data.valid):
             raise InputError("a search needs a batch in each half, but got none; use more data or a smaller batch")
-        plans = [_plan(method, epoch, epochs) for epoch in range(epochs)]
+        plans = [planned(method, epoch, epochs) for epoch in range(epochs)]
         if not any(plan.move_logits for plan in plans):
             raise InputError(f"the stages of {method.name!r} freeze the logits in all {epochs} epochs; search longer")
         lengths = [len(data.larger(plan.more).train) for plan in plans]
         tuning = method.selection.tuning
         if tuning is not None:
             plan, steps = replace(plans[-1], move_logits=tuning.move_logits), lengths[-1]
-            left = round(tuning.epochs(domain) * steps)
+            left = tuning.steps(domain, steps)
             while left > 0:
                 plans.append(plan)
                 lengths.append(min(left, steps))
@@ -264,9 +267,9 @@ class _Timetable:
         """Steps of all epochs."""
         return sum(self.lengths)
 
-    def tuned(self, epoch: int, done: int) -> float:
-        """Epochs of tuning that are done at a step of an epoch."""
-        return (sum(self.lengths[self.search : epoch]) + done) / self.steps
+    def tuned(self, epoch: int, done: int) -> int:
+        """Steps of tuning that are done at a step of an epoch."""
+        return sum(self.lengths[self.search : epoch]) + done
 
     def fraction(self, epoch: int) -> float:
         """The finished share of the search, or of the tuning after it."""
@@ -275,7 +278,8 @@ class _Timetable:
         return self.tuned(epoch, 0) / self.tuned(len(self.lengths), 0)
 
 
-def _plan(method: Method, epoch: int, epochs: int) -> EpochPlan:
+def planned(method: Method, epoch: int, epochs: int) -> EpochPlan:
+    """What the stages of a method plan for an epoch (from 0) of a search of so many."""
     plan = EpochPlan(relaxation=method.relaxation, end=epochs)
     for stage in method.stages:
         plan = stage.plan(plan, epoch - plan.begin, plan.end - plan.begin)

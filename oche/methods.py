@@ -33,10 +33,12 @@ from oche.select.base import Selection
 from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
 from oche.select.registry import SELECTIONS
+from oche.select.removal import Removal
 from oche.spaces.module_space import ModuleSpace
 from oche.spaces.space import Space
 from oche.stages.base import Stage
 from oche.stages.freeze_logits import FreezeLogits
+from oche.stages.greedy import Greedy
 from oche.stages.progressive import Progressive
 
 CIFAR_HALF = 25_000
@@ -265,6 +267,17 @@ SDARTS_ADV = replace(
     perturbation=AdversarialPerturbation(),
 )
 
+SGAS = replace(
+    DARTS,
+    name="sgas",
+    summary="Decides edge after edge in the search: what is decided trains alone, and the search becomes cheaper.",
+    reference="Li et al.: SGAS: Sequential Greedy Architecture Search. CVPR 2020.",
+    stages=(Greedy(),),
+    # A cell has 6 edges there, all of which stay; in the DARTS spaces it keeps 8.
+    variants=(Variant(spaces=("nasbench201",), changes={"stages": (Greedy(decisions=6, last=Share(34 / 50)),)}),),
+    with_perturbation={"stages": (Greedy(rule=Removal()),)},
+)
+
 IDARTS = replace(
     DARTS,
     name="idarts",
@@ -291,7 +304,19 @@ METHODS = Registry[Method](
     "oche.methods",
     {
         m.name: m
-        for m in (DARTS, DARTS_2ND, SP_DARTS, DRNAS, DRNAS_PROGRESSIVE, AMENDED, SDARTS_RS, SDARTS_ADV, IDARTS, ALLEGRO)
+        for m in (
+            DARTS,
+            DARTS_2ND,
+            SP_DARTS,
+            DRNAS,
+            DRNAS_PROGRESSIVE,
+            AMENDED,
+            SDARTS_RS,
+            SDARTS_ADV,
+            SGAS,
+            IDARTS,
+            ALLEGRO,
+        )
     },
     made=named_value(Method),
 )

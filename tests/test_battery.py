@@ -10,6 +10,7 @@ from torch import nn
 from oche.axes import AXES
 from oche.errors import InputError
 from oche.methods import METHODS, Method, composed
+from oche.methods import method as named
 from oche.recipe import EMPTY
 from oche.spaces.module_space import ModuleSpace
 from oche.testing import SPACES, check_effect, check_engines, check_search, covering
@@ -18,6 +19,9 @@ from oche.testing.pairs import Combination
 NEUTRAL = {"structure": "plain", "mixture": "softmax", "perturbation": "none", "objective": "first-order",
            "selection": "magnitude"}  # fmt: skip
 """What stands on an axis where nothing is done; of terms and stages it is an empty list."""
+
+AT_ONCE = "selection=perturbation:interval=0"
+"""With a step between two decisions, as many of which are made as ever."""
 
 SEED = int(os.environ.get("OCHE_BATTERY_SEED", "0"))
 """Of the combinations; another one tries others."""
@@ -35,9 +39,9 @@ def refusal(method: Method, space: object) -> str | None:
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, f"darts/{AT_ONCE}", "sgas+pt"])
 def test_a_method_searches_goes_on_and_builds(tmp_path: Path, name: str, space: str) -> None:
-    method, there = METHODS[name].fitted(space), SPACES[space]()
+    method, there = named(name).fitted(space), SPACES[space]()
     reason = refusal(method, there)
     if reason is not None:
         assert "needs" in reason

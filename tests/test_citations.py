@@ -17,6 +17,7 @@ PAPERS = {
     "amended": "amended",
     "sdarts-rs": "sdarts",
     "sdarts-adv": "sdarts",
+    "sgas": "sgas",
     "idarts": "idarts",
     "allegro": "allegro",
 }

@@ -529,6 +529,21 @@ class ReportOptions:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions:
+    """What to look at in a searched supernet."""
+
+    edges: int = field(default=3, metadata={"help": "random undecided edges whose candidates are compared"})
+    epochs: float = field(default=5.0, metadata={"help": "epochs of training on with each of those candidates"})
+    shuffles: int = field(default=5, metadata={"help": "how often two random edges of every cell are exchanged"})
+    figure: Path | None = field(default=None, metadata={"help": "draw it to this file (.png, .svg or .pdf)"})
+
+    def __post_init__(self) -> None:
+        for name in ("edges", "epochs", "shuffles"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must be 0 or more, but got --{name} {getattr(self, name)}")
+
+
 COMMANDS: dict[str, type[CommonOptions]] = {"run": RunCommand, "search": SearchCommand, "train": TrainCommand}
 """The commands that a configuration file can be for, and their options."""
 

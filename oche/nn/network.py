@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.errors import InputError, unknown
-from oche.nn.cell import Cell
+from oche.nn.cell import Cell, MixedEdge
 from oche.nn.mixture import Mixture
 from oche.nn.operations import NormForm
 from oche.nn.structure import PLAIN, Structure
@@ -186,6 +186,21 @@ class ImageNetwork(nn.Module, ABC):
         """Class scores, and those of the auxiliary head where there is one."""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A network that has been evaluated up to some cell.
+
+    Attributes:
+        cells: how many are done.
+        first: input of the next cell, from the cell before the last one.
+        second: the same from the last one.
+    """
+
+    cells: int
+    first: Tensor
+    second: Tensor
+
+
 class CellNetwork(ImageNetwork):
     """A stem, cells and a linear classifier on globally averaged features.
 
@@ -238,11 +253,33 @@ class CellNetwork(ImageNetwork):
         scores, inner = self._run(x, mixture or {})
         return scores, None if self.auxiliary is None else self.auxiliary(inner)
 
+    def before(self, x: Tensor, mixture: Mixture, keys: Collection[str]) -> Begun:
+        """What does not depend on some rows of the mixture: all that comes before the first cell that sees one."""
+        first, second = self._begin(x)
+        for index, cell in enumerate(self.cells):
+            if any(isinstance(module, MixedEdge) and module.key in keys for module in cell.modules()):
+                return Begun(index, first, second)
+            first, second = second, cell(first, second, mixture)
+        return Begun(len(self.cells), first, second)
+
+    def after(self, begun: Begun, mixture: Mixture) -> Tensor:
+        """The class scores from what `before` gave."""
+        first, second = begun.first, begun.second
+        for cell in self.cells[begun.cells :]:
+            first, second = second, cell(first, second, mixture)
+        return self._classify(second)
+
     def _run(self, x: Tensor, mixture: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        first, second = self.stem(x.contiguous(memory_format=torch.channels_last))
+        first, second = self._begin(x)
         inner = second
         for index, cell in enumerate(self.cells):
             first, second = second, cell(first, second, mixture)
             if index == self.auxiliary_at:
                 inner = second
-        return self.classifier(second.mean(dim=(2, 3))), inner
+        return self._classify(second), inner
+
+    def _begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.stem(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def _classify(self, last: Tensor) -> Tensor:
+        return self.classifier(last.mean(dim=(2, 3)))  # type: ignore[no-any-return]

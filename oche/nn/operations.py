@@ -218,6 +218,9 @@ OPERATIONS: dict[str, Builder] = {
     "noise": lambda channels, stride, form: Noise(stride),
 }
 
+NONE = "none"
+"""The candidate without an output."""
+
 PARAMETER_FREE = frozenset({"none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "noise"})
 """Candidates without weights at stride 1; their share of an architecture is a sign of collapse."""
 

@@ -12,8 +12,7 @@ from oche.architecture import Candidate
 from oche.nn.cell import Edges, Finish, Graph, MixedEdge, Wiring, one_by_one, runs
 from oche.nn.choice import total
 from oche.nn.mixture import Mixture, live_in
-
-NONE = "none"
+from oche.nn.operations import NONE
 
 Member = tuple[str, Candidate]
 """A candidate on an edge: the edge's key and the candidate's name."""

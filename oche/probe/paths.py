@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from oche.architecture import Architecture, Candidate
 from oche.domain import Domain
-from oche.nn.recording import NONE
+from oche.nn.operations import NONE
 
 KEY = re.compile(r"(?P<kind>[^/]+)/(?P<node>\d+)<-(?P<source>\d+)")
 

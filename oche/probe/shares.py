@@ -8,8 +8,7 @@ from torch import Tensor
 
 from oche.architecture import Architecture, Candidate
 from oche.domain import Domain
-from oche.nn.operations import OPERATIONS, PARAMETER_FREE
-from oche.nn.recording import NONE
+from oche.nn.operations import NONE, OPERATIONS, PARAMETER_FREE
 from oche.nn.structure import SKIP
 
 

@@ -26,9 +26,11 @@ from oche.errors import InputError, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
 from oche.methods import method
+from oche.nn.supernet import logits
 from oche.numbers import part_named
 from oche.plain import described, finite
 from oche.randomness import derive
+from oche.runs.kept import read_kept
 from oche.runs.network import save_network
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
@@ -144,23 +146,26 @@ def resume(
 
 def select(
     path: Path,
+    options: Callable[[], RunCommand | SearchCommand | TrainCommand],
     *,
     epoch: int | None = None,
     selection: str | None = None,
     save: Path | None = None,
     output: OutputOptions = OutputOptions(),
 ) -> Architecture:
-    """Select an architecture again from what a search has recorded.
+    """Select an architecture again from what a search has recorded, or from a supernet that it has kept.
 
     Args:
         path: the run directory.
+        options: gives those of the run, as they were resolved, for a rule that looks at the supernet.
         epoch: after which the selection is made (from 1); None: the last one.
         selection: name of the rule; None: the method's own.
         save: a file for the architecture; None: it is only shown.
         output: what to print.
 
     Raises:
-        InputError: the run has recorded no such epoch, the rule is unknown, or the file cannot be written.
+        InputError: the run has recorded no such epoch or kept no supernet of it, the rule is unknown or cannot be used
+            here, or the file cannot be written.
     """
     record = RunRecord.read(path)
     recorded = record.records.get("search", ())
@@ -176,13 +181,17 @@ def select(
     assert record.method is not None  # it has recorded a search
     of_run = method(record.method).fitted(space.name, record.data["name"])
     rule = of_run.selection if selection is None else part_named(SELECTIONS, selection)
-    if rule.needs_supernet:
-        raise InputError(
-            f"selection {selection or of_run.name!r} looks at the supernet, of which the records have the logits only; "
-            "give --selection magnitude"
-        )
     entry = by_epoch[chosen]
-    architecture = select_recorded(space.domain, entry["logits"], rule, of_run.relaxation, entry.get("remaining"))
+    if rule.tuning is not None:
+        raise InputError(
+            f"the selection of {selection or of_run.name!r} goes on training between its decisions, so it is part of a "
+            f"search: oche search --method {of_run.name} --selection perturbation; here give --selection magnitude"
+        )
+    if rule.needs_supernet:
+        replace(of_run, selection=rule).check(space)
+        architecture = rule.select(read_kept(path, options(), output, chosen).scene.concluded)
+    else:
+        architecture = select_recorded(space.domain, entry["logits"], rule, of_run.relaxation, entry.get("remaining"))
     if save is not None:
         write_whole(save, (architecture.to_json() + "\n").encode())
     if output.json:
@@ -336,6 +345,10 @@ def _search(
         directory.write_json("method.json", described(found.method))
         rate = found.method.logit_optimizer.lr.at(0)
         facts = {"steps": found.found.steps, "seconds": found.found.seconds, "stopped": found.found.stopped}
+        if found.method.selection.tuning is not None and not found.found.stopped:
+            domain = space.domain.restrict(logits(found.supernet).keys())
+            facts["evaluations"] = found.method.selection.tuning.evaluations(domain)
+            session.say(f"selection: {facts['evaluations']} evaluations of the validation half")
         facts |= {"logit_rate": rate, "verdict": str(found.verdict), "status": found.verdict.status}
         looked = asdict(found.found.looked)
         facts |= asdict(found.verdict) | {"probe_seconds": looked.pop("seconds"), "probes": looked}

@@ -170,7 +170,12 @@ class Session(Generic[Options]):
             PlainLines(self.directory.log),
             TensorBoard(self.directory.path / "tensorboard"),
         ]
-        return kept if self._silent else [progress(self._console), *kept]
+        return [*self.display, *kept]
+
+    @property
+    def display(self) -> Sequence[Listener]:
+        """The progress display, unless nothing but results shall be printed."""
+        return [] if self._silent else [progress(self._console)]
 
     # -- time and words ----------------------------------------------------------------------------------------------
 

@@ -41,17 +41,26 @@ class Tuning(Protocol):
         """Whether the logits of what is undecided keep moving."""
         ...
 
-    def epochs(self, domain: Domain) -> float:
-        """How long it takes, in epochs of the search."""
+    def steps(self, domain: Domain, epoch: int) -> int:
+        """How many steps it takes, where an epoch of the search has so many."""
         ...
 
-    def act(self, search: Deciding, done: float) -> None:
+    def act(self, search: Deciding, done: int, epoch: int) -> None:
         """Make the decisions that are due: a function of the search alone, since it may be resumed here.
 
         Args:
             search: in which to decide.
-            done: epochs of tuning that are done.
+            done: steps of tuning that are done.
+            epoch: steps of an epoch of the search.
         """
+        ...
+
+    def left(self, scene: Scene) -> int:
+        """How many decisions are still to be made."""
+        ...
+
+    def evaluations(self, domain: Domain) -> int:
+        """How often all decisions together evaluate the validation half."""
         ...
 
 

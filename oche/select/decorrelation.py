@@ -32,7 +32,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from oche.architecture import Architecture
+from oche.architecture import Architecture, Candidate
 from oche.domain import Domain, Node
 from oche.errors import InputError
 from oche.evaluation import evaluating
@@ -86,15 +86,21 @@ class Decorrelation:
             for name, a in zip(scene.domain.edges[key].candidates, row.tolist(), strict=True)
         }
         nodes_of = {edge.key: node for node in scene.domain.nodes for edge in node.edges}
-        chosen: list[Member] = []
+        decided = {key: edge.candidates[0] for key, edge in scene.domain.edges.items() if scene.remaining.decided(key)}
+        chosen: list[Member] = list(decided.items())
         for members, grams in _cells(scene, self.images).items():
             nodes = list(dict.fromkeys(nodes_of[key] for key, _ in members))
             sums = [_sum_of(node, members, weights) for node in nodes]
-            chosen += [members[i] for i in self.choose(members, nodes, sums, grams)]
+            chosen += [members[i] for i in self.choose(members, nodes, sums, grams, decided)]
         return Architecture.of(scene.domain.space, dict(chosen))
 
     def choose(
-        self, members: Sequence[Member], nodes: Sequence[Node], sums: Sequence[Tensor], grams: Sequence[Tensor]
+        self,
+        members: Sequence[Member],
+        nodes: Sequence[Node],
+        sums: Sequence[Tensor],
+        grams: Sequence[Tensor],
+        decided: Mapping[str, Candidate] = {},
     ) -> list[int]:
         """The operations of one type of cell, by their places among its members, in the order of selection.
 
@@ -103,19 +109,20 @@ class Decorrelation:
             nodes: of the cell.
             sums: of each node, as a combination of the members (`members`, float64).
             grams: of each cell of this type (`members x members`, float64).
+            decided: edges that a stage has decided, with their candidates: these have been chosen before.
         """
-        selected: list[int] = []
-        for turn in range(max(map(_kept, nodes))):
-            used = {members[i][0] for i in selected}
+        selected = [i for i, (key, _) in enumerate(members) if key in decided]
+        for turn in range(max(map(_kept, nodes), default=0)):
+            used = {members[i][0] for i in selected} | decided.keys()
             picks = []
             for node, total_ in zip(nodes, sums, strict=True):
                 mine = {edge.key: edge.selectable for edge in node.edges if edge.key not in used}
                 free = [i for i, (key, name) in enumerate(members) if name in mine.get(key, ())]
-                if turn < _kept(node):
+                if turn < _kept(node) - sum(edge.key in decided for edge in node.edges):
                     cosines = torch.stack([self._cosines(total_, selected, gram) for gram in grams]).mean(dim=0)
                     picks.append(free[int(cosines[free].argmax())])
             selected += picks  # all nodes choose before anything is projected away
-        return selected
+        return [i for i in selected if members[i][0] not in decided]
 
     def _cosines(self, total: Tensor, selected: Sequence[int], gram: Tensor) -> Tensor:
         """Cosine of each candidate with the residual of a node; 0 where one of them is zero.

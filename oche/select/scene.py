@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -11,11 +11,12 @@ from torch import Tensor
 
 from oche.data.batches import Batches
 from oche.domain import Domain
-from oche.evaluation import by_batch, evaluate
-from oche.metrics import Loss, Metric
+from oche.evaluation import by_batch
+from oche.metrics import Loss, Meter, Metric
 from oche.mixture.base import Relaxation
 from oche.mixture.groups import EdgeGroups
-from oche.nn.mixture import Mixture
+from oche.nn.mixture import Mixture, live_in
+from oche.nn.network import CellNetwork
 from oche.nn.supernet import Supernet, logits
 from oche.randomness import derive, frozen
 from oche.remaining import Remaining
@@ -84,6 +85,34 @@ class Scene:
 
     def measure(self, mixture: Mixture) -> dict[str, float]:
         """Loss and metrics of the supernet on the images, under batch statistics; running statistics do not move."""
-        forward = partial(self.supernet, mixture=mixture)
-        with frozen(derive(self.seed, "measure"), self.device):
-            return evaluate(self.supernet, forward, self.images.epoch(0), self.loss, self.metrics, mode=by_batch)
+        return self.measure_each([mixture])[0]
+
+    @torch.no_grad()
+    def measure_each(self, mixtures: Sequence[Mixture]) -> list[dict[str, float]]:
+        """The same under several mixtures. Each batch is read once, and all of them see the same random draws.
+
+        In a batch, the cells before the first one in which the mixtures differ are evaluated once for all of them. That
+        is exact, since under batch statistics nothing that an evaluation does is seen by the next one.
+
+        A last batch of a single image is left out: batch normalization may not be able to normalize it.
+        """
+        meters, begin = [Meter(self.metrics) for _ in mixtures], self._sharing(mixtures)
+        with by_batch(self.supernet):
+            for number, (x, y) in enumerate(self.images.epoch(0)):
+                if number and len(y) == 1:
+                    continue
+                with frozen(derive(self.seed, "measure", number), self.device):
+                    finish = begin(x)
+                for meter, mixture in zip(meters, mixtures, strict=True):
+                    with frozen(derive(self.seed, "measure", number), self.device):
+                        output = finish(mixture)
+                        meter.add(self.loss(output, y), output, y)
+        return [meter.means() for meter in meters]
+
+    def _sharing(self, mixtures: Sequence[Mixture]) -> Callable[[Tensor], Callable[[Mixture], Tensor]]:
+        """From inputs to what is left to do for each of some mixtures."""
+        body, one = self.supernet.body, mixtures[0]
+        if not isinstance(body, CellNetwork) or any(live_in(other) != live_in(one) for other in mixtures):
+            return lambda x: partial(self.supernet, x)
+        differ = {key for key, row in one.items() if not all(torch.equal(row, other[key]) for other in mixtures)}
+        return lambda x: partial(body.after, body.before(x, one, differ))

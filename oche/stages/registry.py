@@ -7,6 +7,7 @@ from oche.schedule import Share
 from oche.stages.base import Stage
 from oche.stages.edge_search import EdgeSearch, FixedEdges
 from oche.stages.freeze_logits import FreezeLogits
+from oche.stages.greedy import Greedy
 from oche.stages.progressive import Progressive
 
 STAGES = Registry[Stage](
@@ -17,6 +18,7 @@ STAGES = Registry[Stage](
         "edge-search": EdgeSearch(),
         "fixed-edges": FixedEdges(),
         "progressive": Progressive(first=Share(25 / 50), keep=4, frozen=Share(10 / 25)),
+        "greedy": Greedy(),
     },
     made=part_of(Stage),
 )

@@ -7,6 +7,7 @@ import gc
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -196,15 +197,19 @@ class _StopAfter:
 class _Tensors(Listener):
     """Counts the tensors that are alive after each step."""
 
-    counts: list[int] = field(default_factory=list)
+    counts: list[tuple[int, int]] = field(default_factory=list)
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
         """Count."""
         gc.collect()
         # By the type: isinstance would ask strange objects for their class.
-        self.counts.append(sum(issubclass(type(thing), Tensor) for thing in gc.get_objects()))
+        self.counts.append((epoch, sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())))
 
     @property
     def growth(self) -> int:
-        """From the last step but one to the last; what an epoch leaves behind is there by then."""
-        return self.counts[-1] - self.counts[-2]
+        """From one step of an epoch to the next, the last time that there are two of them.
+
+        What an epoch leaves behind comes between its last step and the first one of the next epoch.
+        """
+        within = [b - a for (first, a), (second, b) in pairwise(self.counts) if first == second]
+        return within[-1]

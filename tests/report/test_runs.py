@@ -654,8 +654,8 @@ def test_a_method_is_shown_with_its_numbers_and_references(capsys, name):
     for part in (chosen.relaxation, chosen.objective, chosen.weight_optimizer, chosen.logit_optimizer, *chosen.terms):
         assert repr(part) in text
     for variant in chosen.variants:
-        for value in variant.changes.values():
-            assert all(repr(part) in text for part in (value if isinstance(value, tuple) else (value,)))
+        parts = [part for v in variant.changes.values() for part in (v if isinstance(v, tuple) else (v,))]
+        assert all(repr(part) in text for part in parts)
     assert all(entry in text for entry in bibliography(chosen).values())
     show_method(name, JSON)
     found = json.loads(capsys.readouterr().out)

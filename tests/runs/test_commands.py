@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from oche.data.options import DataOptions
 from oche.errors import InputError
 from oche.listeners.base import Job
 from oche.listeners.console import PlainLines, ProgressBar, progress
-from oche.methods import method
+from oche.methods import METHODS, method
 from oche.metrics import ACCURACY, Meter
 from oche.runs.commands import find_architecture, select
+from oche.select.perturbation import PerturbationSelection
 from oche.select.recorded import select_recorded
 from oche.spaces.drawing import draw
 
@@ -136,5 +138,23 @@ def test_select_takes_the_methods_numbers_for_the_space_of_the_run(tmp_path, mon
     monkeypatch.setattr(
         "oche.runs.commands.select_recorded", lambda *args: asked.append(args) or select_recorded(*args)
     )
-    select(path)
+    select(path, options=pytest.fail)
     assert asked[0][3] == method("sp-darts").fitted("rdarts-s2").relaxation != method("sp-darts").relaxation
+
+
+def test_a_selection_that_evaluates_is_resumed_and_says_its_cost(tmp_path, monkeypatch, capsys):
+    quick = replace(method("darts+pt"), selection=PerturbationSelection(interval=0))
+    monkeypatch.setitem(METHODS, "darts+pt", quick)
+    sizes = ["--data.limit", "150", "--space", "rdarts-s2", "--space.nodes", "1", "--space.cells", "2"]
+    sizes += ["--space.channels", "4", "--search.epochs", "1", "--threads", "1"]
+    directory = tmp_path / "run"
+    assert main(["search", *sizes, "--method", "darts+pt", "--run", str(directory)]) == 0
+    assert "selection: 8 evaluations of the validation half" in capsys.readouterr().out  # 2 x 2 edges of 2 candidates
+    result = json.loads((directory / "result.json").read_text())["search"]
+    assert (result["evaluations"], result["stopped"]) == (8, None)
+    assert main(["resume", str(directory)]) == 0
+    assert main(["cite", str(directory), "--quiet"]) == 0
+    assert "darts-pt" in capsys.readouterr().out.split()
+    assert main(["select", str(directory)]) == 2
+    assert "goes on training between its decisions" in capsys.readouterr().err
+    assert main(["select", str(directory), "--selection", "magnitude"]) == 0

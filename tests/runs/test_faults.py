@@ -828,7 +828,7 @@ def test_a_checkpoint_of_a_newer_format_is_refused_and_not_passed_over(in_search
     newest.unlink()
     newer.write_bytes(content.getvalue())
     kept = contents(run / "checkpoints")
-    refused(cli("resume", run, "--quiet"), str(newer), "format 9", "reads format 1", "manifest.json has its version")
+    refused(cli("resume", run, "--quiet"), str(newer), "format 9", "reads format 2", "manifest.json has its version")
     assert contents(run / "checkpoints") == kept
     assert cli("show", run).status == 0
 

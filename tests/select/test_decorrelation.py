@@ -224,6 +224,24 @@ def test_a_supernet_gives_what_hooks_on_its_candidates_see(name: str, structure:
     assert dict(found.items) == expected
 
 
+@pytest.mark.parametrize("name", ["darts", "bench125"])
+def test_what_a_stage_has_decided_stays_and_counts_as_chosen(name: str) -> None:
+    here = scene(name, Images(20, 13))
+    node = here.domain.nodes[-1]
+    first = node.edges[0]
+    place = first.candidates.index("none" if name == "bench125" else "skip_connect")
+    decided = replace(here, remaining=here.remaining.decide(first.key, place))
+    found = Decorrelation().select(decided)
+    here.domain.check(found)
+    assert found.choices[first.key] == first.candidates[place]
+
+    architecture, everything = Decorrelation().select(here), here.remaining
+    for key, edge in here.domain.edges.items():
+        chosen = [i for i, c in enumerate(edge.candidates) if architecture.choices.get(key) == c]
+        everything = everything.prune(key, chosen)
+    assert Decorrelation().select(replace(here, remaining=everything)) == architecture
+
+
 def test_the_supernet_is_left_as_it_was_and_images_are_limited() -> None:
     images = Images(10, 10, 10)
     here = scene("bench125", images)
