@@ -63,6 +63,10 @@ TWICE_DIFFERENTIABLE = Feature(
     words="a mixture that can be differentiated twice",
     cure="give --mixture softmax, or another part",
 )
+ALL_CHANNELS_MIXED = Feature(
+    words="a structure in which every channel of an edge is mixed, so that its mixing weights weigh all of it",
+    cure="give --structure plain or node-norm, or leave the stage out with --stages none",
+)
 NEXT_SHARE = Feature(
     words="a structure that lets more channels through later",
     cure="give --structure progressive-channels, or leave the stage out with --stages none",

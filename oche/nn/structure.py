@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 from torch import nn
 
 from oche.errors import InputError
-from oche.needs import CELLS, NEXT_SHARE, WIDENABLE, WIDENING, Feature
+from oche.needs import ALL_CHANNELS_MIXED, CELLS, NEXT_SHARE, WIDENABLE, WIDENING, Feature
 from oche.nn.bypass import Bypass
 from oche.nn.widening import check_widening
 
@@ -40,6 +40,7 @@ class Structure(Protocol):
 class Plain:
     """Nothing: the supernet of DARTS."""
 
+    OFFERS: ClassVar[tuple[Feature, ...]] = (ALL_CHANNELS_MIXED,)
     shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
@@ -62,6 +63,7 @@ class NodeNorm:
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
 
     NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (ALL_CHANNELS_MIXED,)
     shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:
@@ -80,6 +82,7 @@ class SkipNorm:
     CITES: ClassVar[tuple[str, ...]] = ("idarts",)
 
     NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (CELLS,)
+    OFFERS: ClassVar[tuple[Feature, ...]] = (ALL_CHANNELS_MIXED,)
     shares: ClassVar[tuple[int, ...]] = ALL_CHANNELS
 
     def norms(self, nodes: int, channels: int) -> list[nn.Module]:

@@ -16,7 +16,7 @@ from oche.domain import Domain
 from oche.errors import InputError
 from oche.mixture.groups import EdgeGroups
 from oche.moment import Moment
-from oche.needs import KEPT_INPUTS, Feature
+from oche.needs import ALL_CHANNELS_MIXED, KEPT_INPUTS, Feature
 from oche.schedule import Length, Share
 from oche.stages.base import Course, EpochPlan
 
@@ -30,6 +30,8 @@ class EdgeSearch:
     """
 
     CITES: ClassVar[tuple[str, ...]] = ("amended",)
+
+    NEEDS: ClassVar[tuple[Feature, ...]] = (ALL_CHANNELS_MIXED,)
 
     NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (KEPT_INPUTS,)
 

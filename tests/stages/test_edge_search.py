@@ -18,6 +18,7 @@ from oche.mixture.perturbation import UniformPerturbation
 from oche.moment import Moment
 from oche.nn.cell import MixedEdge
 from oche.nn.network import Stack
+from oche.nn.structure import PartialChannels
 from oche.nn.supernet import logits
 from oche.schedule import Epochs, Share
 from oche.stages.base import Course, EpochPlan
@@ -165,6 +166,12 @@ def test_a_time_limit_within_the_edge_search_still_gives_an_architecture(images:
     found = search(of(EdgeSearch(first=Epochs(50))), images, epochs=100, time_limit=0.1)
     assert found.found.stopped is not None
     SPACE.domain.check(found.architecture)
+
+
+def test_edges_of_which_only_some_channels_are_mixed_are_refused() -> None:
+    with pytest.raises(InputError, match="every channel of an edge is mixed"):
+        of(EdgeSearch(), structure=PartialChannels(shares=(4,)))
+    of(FixedEdges(), structure=PartialChannels(shares=(4,)))
 
 
 @pytest.mark.parametrize(
