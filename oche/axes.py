@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from oche.consistency import REGULARIZATIONS
 from oche.mixture.registry import MIXTURES, PERTURBATIONS
 from oche.nn.structures import STRUCTURES
 from oche.numbers import part_named, spelled
@@ -49,6 +50,7 @@ class Axis:
 
 AXES: dict[str, Axis] = {
     "structure": Axis("structure", STRUCTURES),
+    "regularization": Axis("regularization", REGULARIZATIONS),
     "mixture": Axis("relaxation", MIXTURES),
     "perturbation": Axis("perturbation", PERTURBATIONS),
     "objective": Axis("objective", OBJECTIVES),

@@ -241,7 +241,7 @@ def parts(axis: str | None = None, /, *, output: Output = OutputOptions()) -> No
     """List the parts that methods are made of, with the numbers that can stand behind their names.
 
     Args:
-        axis: structure, mixture, perturbation, objective, terms, stages or selection (default: all).
+        axis: structure, regularization, mixture, perturbation, objective, terms, stages or selection (default: all).
         output: what to print.
     """
     from oche.report.listing import list_parts

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from oche.errors import InputError
+from oche.registry import Registry, part_of
 from oche.spaces.cell_space import CellSpace
 from oche.spaces.space import Space
 from oche.training.protocol import TrainingProtocol
@@ -87,6 +88,14 @@ class AsTrained:
         """With the numbers of the protocol."""
         found = Regularization(cutout=rules.cutout, drop_path=rules.drop_path, auxiliary=rules.auxiliary)
         return AsTrained(numbers=found)
+
+
+REGULARIZATIONS = Registry[Consistency](
+    "regularization",
+    "oche.regularizations",
+    {"none": Regularization(), "as-trained": AsTrained()},
+    made=part_of(Consistency),
+)
 
 
 def full(space: Space, rules: TrainingProtocol) -> Space:

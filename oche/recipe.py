@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from oche.errors import InputError, unknown
 
-AXES = ("structure", "mixture", "perturbation", "objective", "terms", "stages", "selection")
+AXES = ("structure", "regularization", "mixture", "perturbation", "objective", "terms", "stages", "selection")
 """In the order in which they are written."""
 
 EMPTY = "none"

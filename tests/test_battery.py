@@ -16,8 +16,14 @@ from oche.spaces.module_space import ModuleSpace
 from oche.testing import SPACES, check_effect, check_engines, check_search, covering
 from oche.testing.pairs import Combination
 
-NEUTRAL = {"structure": "plain", "mixture": "softmax", "perturbation": "none", "objective": "first-order",
-           "selection": "magnitude"}  # fmt: skip
+NEUTRAL = {
+    "structure": "plain",
+    "regularization": "none",
+    "mixture": "softmax",
+    "perturbation": "none",
+    "objective": "first-order",
+    "selection": "magnitude",
+}
 """What stands on an axis where nothing is done; of terms and stages it is an empty list."""
 
 AT_ONCE = "selection=perturbation:interval=0"

@@ -331,6 +331,9 @@ class MethodOptions:
     )
     structure: str | None = field(default=None, metadata={"help": "what is added to the supernet (see: oche parts)"})
     mixture: str | None = field(default=None, metadata={"help": "how logits become mixing weights"})
+    regularization: str | None = field(
+        default=None, metadata={"help": "what weights are trained with: none, as-trained (as after the search)"}
+    )
     perturbation: str | None = field(default=None, metadata={"help": "of the mixing weights in the weight step"})
     objective: str | None = field(default=None, metadata={"help": "which gradient moves the logits"})
     terms: str | None = field(

@@ -6,7 +6,7 @@ import copy
 import gc
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from oche.spaces.space import Space
 from oche.step import SearchStep
 from oche.task import ImageTask
 from oche.testing.spaces import images
+from oche.training.protocol import TINY
 
 EPOCHS = 2
 BATCH = 16
@@ -42,6 +43,9 @@ LOOKS = 7
 
 TASK = ImageTask(channels=1, height=8, width=8, classes=10)
 NETWORK = Stack(cells=2, channels=4)
+
+PROTOCOL = replace(TINY, cutout=2, drop_path=0.2, auxiliary=0.4)
+"""Of the training that would follow: it has everything with which a search may be consistent."""
 
 TOLERANCE = 1e-8
 """Largest difference between the engines in float64, relative to the largest entry of a tensor or to 1."""
@@ -76,6 +80,7 @@ def check_search(
             epochs=epochs,
             batch=BATCH,
             validation=0,
+            protocol=PROTOCOL,
             seed=seed,
             listeners=listeners,
             checkpoints=checkpoints,

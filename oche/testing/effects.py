@@ -2,6 +2,7 @@
 
 The method is compared with itself without the part, from the same seed:
 - *structure*: the supernet gives other outputs under the same mixture;
+- *regularization*: the search takes another course;
 - *mixture*: the logits take another course;
 - *perturbation*: the first step moves the logits to the same bits and the weights to others;
 - *objective*: the first gradient of the logits is another one;
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from oche.api import SearchResult, search
+from oche.consistency import Regularization
 from oche.domain import Domain
 from oche.methods import Method
 from oche.mixture.perturbation import Unperturbed
@@ -33,7 +35,7 @@ from oche.objective.terms import Term
 from oche.select.magnitude import Magnitude
 from oche.spaces.space import Space
 from oche.stages.base import Course, EpochPlan, Stage
-from oche.testing.battery import BATCH, batch, started, trajectory
+from oche.testing.battery import BATCH, PROTOCOL, batch, started, trajectory
 from oche.testing.spaces import images
 
 EPOCHS = 4
@@ -49,7 +51,7 @@ def check_effect(method: Method, axis: str, space: Space | nn.Module) -> None:
 
     Args:
         method: with the part.
-        axis: `structure`, `mixture`, `perturbation`, `objective`, `terms`, `stages` or `selection`.
+        axis: `structure`, `regularization`, `mixture`, `perturbation`, `objective`, `terms`, `stages` or `selection`.
         space: in which it shows.
 
     Raises:
@@ -72,6 +74,10 @@ def _mixture(method: Method, without: Method, space: Space | nn.Module) -> None:
     assert _course(method, space)[0] != _course(without, space)[0], (
         f"{method.relaxation} leaves the course of a softmax"
     )
+
+
+def _regularization(method: Method, without: Method, space: Space | nn.Module) -> None:
+    assert _course(method, space) != _course(without, space), f"{method.regularization} leaves the course as it is"
 
 
 def _perturbation(method: Method, without: Method, space: Space | nn.Module) -> None:
@@ -114,6 +120,7 @@ def _selection(method: Method, without: Method, space: Space | nn.Module) -> Non
 
 CHECKS: Mapping[str, Callable[[Method, Method, Space | nn.Module], None]] = {
     "structure": _structure,
+    "regularization": _regularization,
     "mixture": _mixture,
     "perturbation": _perturbation,
     "objective": _objective,
@@ -169,6 +176,7 @@ def _with_softmax(method: Method) -> dict[str, Any]:
 NEUTRAL: Mapping[str, Callable[[Method], dict[str, Any]]] = {
     "structure": _plain,
     "mixture": _with_softmax,
+    "regularization": lambda method: {"regularization": Regularization()},
     "perturbation": lambda method: {"perturbation": Unperturbed()},
     "objective": lambda method: {"objective": FirstOrder()},
     "terms": lambda method: {"terms": tuple(_Silent(term=term) for term in method.terms)},
@@ -179,7 +187,9 @@ NEUTRAL: Mapping[str, Callable[[Method], dict[str, Any]]] = {
 
 
 def _search(method: Method, space: Space | nn.Module, seed: int = 0) -> SearchResult:
-    return search(space, data=images(), method=method, epochs=EPOCHS, batch=BATCH, validation=0, seed=seed)
+    return search(
+        space, data=images(), method=method, epochs=EPOCHS, batch=BATCH, validation=0, protocol=PROTOCOL, seed=seed
+    )
 
 
 def _course(method: Method, space: Space | nn.Module) -> tuple[Any, ...]:
