@@ -17,7 +17,7 @@ from oche.config.resolve import resolve_protocol
 from oche.errors import InputError
 from oche.feed import search_feed
 from oche.loop import planned
-from oche.methods import Method, method
+from oche.methods import Method
 from oche.metrics import ACCURACY
 from oche.mixture.groups import EdgeGroups
 from oche.nn.engine import set_engine
@@ -29,6 +29,7 @@ from oche.report.strength import Diagnosis, draw_diagnosis, print_diagnosis
 from oche.report.words import print_json
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
+from oche.runs.tries import short_of, try_of
 from oche.schedule import Constant
 from oche.select.scene import Scene
 from oche.training.protocol import protocol
@@ -54,12 +55,13 @@ def probe(
     if isinstance(options, TrainCommand):
         raise InputError(f"{str(path)!r} is an oche train, which has no supernet to look into")
     record = RunRecord.read(path)
-    kept = _newest(path)
+    kept = _newest(path, record.search_phase)
     space = read_space(path)
     session: Session[Any] = Session(record.command, options, output)
     sizes = session.sizes
     rules = resolve_protocol(options.train, sizes) if isinstance(options, RunCommand) else protocol(sizes.protocol)
-    searched = regularized(_as_it_was_run(record, options, space.name), rules, space, images=True)
+    one = try_of(record, space.name)
+    searched = regularized(_as_it_was_run(record, one.method), rules, space, images=True)
     numbers = searched.regularization.numbers
     supernet = space.supernet(session.dataset.task, searched.structure, auxiliary=numbers.auxiliary > 0)
     whole = space.domain.restrict(logits(supernet).keys())
@@ -72,8 +74,17 @@ def probe(
     supernet = supernet.to(session.device)
     set_engine(supernet, options.engine)
     assert options.search.batch is not None  # the run has written down what it took
+    held_out = rules.validation
+    if isinstance(options, RunCommand) and options.tries_epochs is not None:
+        held_out = short_of(options, rules).validation
     data = search_feed(
-        session.dataset, options.search.batch, options.seed, session.device, rules.validation, cutout=numbers.cutout
+        session.dataset,
+        options.search.batch,
+        one.seed,
+        session.device,
+        held_out,
+        cutout=numbers.cutout,
+        split=options.seed,
     )
     epochs = options.search.epochs or searched.epochs
     plan = planned(searched, min(kept["position"]["epoch"], epochs - 1), epochs)
@@ -84,7 +95,7 @@ def probe(
         images=data.evaluation,
         loss=F.cross_entropy,
         metrics=ACCURACY,
-        seed=options.seed,
+        seed=one.seed,
         device=session.device,
         remaining=Remaining.from_plain(kept["state"]["remaining"]),
         groups=EdgeGroups.of(whole) if plan.search_edges else None,
@@ -97,7 +108,7 @@ def probe(
     display, tuned = session.display, replace(searched, epochs=epochs)
     found = Diagnosis(
         strengths=tuple(strengths(scene, tuned, data, keys, epochs=what.epochs, listeners=display if keys else ())),
-        advantages=tuple(advantages(record.records.get("search", ()), scene.whole, scene.relaxation)),
+        advantages=tuple(advantages(record.records.get(record.search_phase, ()), scene.whole, scene.relaxation)),
         shuffle=shuffled(scene, what.shuffles, display) if what.shuffles else None,
     )
     if what.figure is not None:
@@ -111,13 +122,13 @@ def probe(
     return found
 
 
-def _newest(path: Path) -> Mapping[str, Any]:
+def _newest(path: Path, job: str) -> Mapping[str, Any]:
     """What the newest checkpoint of the search holds.
 
     Raises:
         InputError: there is none that can be read.
     """
-    file = Checkpoints(path / "checkpoints", "search").newest
+    file = Checkpoints(path / "checkpoints", job).newest
     if file is None:
         raise InputError(f"there is no checkpoint of a search in {str(path / 'checkpoints')!r}, so no supernet")
     try:
@@ -126,10 +137,9 @@ def _newest(path: Path) -> Mapping[str, Any]:
         raise InputError(f"{error}; oche resume makes another one from the checkpoint before it") from None
 
 
-def _as_it_was_run(record: RunRecord, options: RunCommand | SearchCommand, space: str) -> Method:
+def _as_it_was_run(record: RunRecord, searched: Method) -> Method:
     """The method with the rate of the logits that the search used, if it says so."""
-    searched = method(options.recipe).fitted(space, record.data["name"])
-    rate = record.result.get("search", {}).get("logit_rate")
+    rate = (record.scores(record.search_phase) or {}).get("logit_rate")
     if rate is None:
         return searched
     return replace(searched, logit_optimizer=searched.logit_optimizer.at_rate(Constant(rate)))
