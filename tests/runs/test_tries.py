@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+import oche
 from oche import api, feed
 from oche.cli import main
+from oche.errors import InputError
 from oche.interrupt import Interrupted
 from oche.methods import method
 from oche.metrics import ACCURACY
@@ -169,3 +171,22 @@ def test_a_time_limit_is_shared_fairly():
         used.append(share(piece, 3, 0.5) * left)
         left -= used[-1]
     assert used == pytest.approx([0.125, 0.5 / 12] * 3)
+
+
+def test_in_python_the_same_tries_are_made_and_a_second_call_goes_on(tmp_path):
+    space = oche.space("rdarts-s2", nodes=1).replace(supernet_stack=oche.Stack(cells=3, channels=4))
+    rules = replace(TINY, stack=oche.Stack(cells=3, channels=4))
+    images = oche.load("digits", oche.DataOptions(limit=200))
+
+    def searched(**more):
+        return oche.search_best(
+            space, data=images, tries=2, tries_epochs=1, epochs=1, protocol=rules, probes="none", device="cpu", **more
+        )
+
+    first, again = searched(checkpoints=tmp_path), searched(checkpoints=tmp_path)
+    scores = [tried.validation for tried in first.tries]
+    assert first.chosen == best(scores, ACCURACY)
+    assert first.result.architecture == first.tries[first.chosen].architecture
+    assert scores == [tried.validation for tried in again.tries]
+    with pytest.raises(InputError, match="such as 4"):
+        oche.search_best(space, data=images)
