@@ -11,7 +11,6 @@ import oche
 from oche import api, feed
 from oche.cli import main
 from oche.errors import InputError
-from oche.interrupt import Interrupted
 from oche.methods import method
 from oche.metrics import ACCURACY
 from oche.runs.record import RunRecord
@@ -22,6 +21,17 @@ SIZES = ["--data.limit", "200", "--space.cells", "3", "--space.channels", "4", "
 SIZES += ["--search.epochs", "1", "--train.epochs", "2", "--train.cells", "3", "--train.channels", "4"]
 SIZES += ["--threads", "1", "--probes", "none", "--save-every", "1s", "--quiet"]
 RUN = ["run", "--space", "rdarts-s2", "--preset", "tiny", *SIZES]
+
+
+class SecondLook:
+    """A signal that comes after the first step of a job."""
+
+    looks = 0
+
+    @property
+    def received(self) -> int | None:
+        self.looks += 1
+        return 2 if self.looks > 1 else None
 
 
 def timeless(value: Any) -> Any:
@@ -68,7 +78,7 @@ def test_a_run_that_was_stopped_in_its_second_try_goes_on_bit_for_bit(whole, tmp
     def stop(*args, **more):
         if more["job"] == job and not stopped:
             stopped.append(job)
-            raise Interrupted(2, "stopped by the test")
+            more["checkpoints"]._interrupts = SecondLook()
         return original(*args, **more)
 
     monkeypatch.setattr(api, name, stop)
