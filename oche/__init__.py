@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from oche.api import search as search
     from oche.api import train as train
     from oche.architecture import Architecture as Architecture
+    from oche.best import BestSearch as BestSearch
+    from oche.best import search_best as search_best
     from oche.data.augment import Augment as Augment
     from oche.data.dataset import Dataset as Dataset
     from oche.data.dataset import Part as Part
@@ -55,6 +57,7 @@ _HOME = {
     "Dataset": "oche.data.dataset",
     "DataOptions": "oche.data.options",
     "Architecture": "oche.architecture",
+    "BestSearch": "oche.best",
     "Choice": "oche.nn.choice",
     "ImageTask": "oche.task",
     "InputChoice": "oche.nn.choice",
@@ -74,6 +77,7 @@ _HOME = {
     "load": "oche.data.load",
     "load_network": "oche.runs.network",
     "search": "oche.api",
+    "search_best": "oche.best",
     "space": "oche.spaces.registry",
     "train": "oche.api",
 }

@@ -102,6 +102,7 @@ def search(
     probes: str = "all",
     listeners: Iterable[Listener] = (),
     checkpoints: Keeper | str | Path | None = None,
+    job: str = "search",
 ) -> SearchResult:
     """Search an architecture.
 
@@ -132,6 +133,7 @@ def search(
             does not depend on it.
         listeners: who watches.
         checkpoints: a directory to save checkpoints in; a search that was cut off goes on from there, bit for bit.
+        job: what listeners call it.
 
     Raises:
         InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
@@ -141,6 +143,7 @@ def search(
     if not isinstance(space, nn.Module):
         name = data.name if isinstance(data, Dataset) else data
         chosen = chosen.fitted(space if isinstance(space, str) else space.name, name or "")
+    chosen = replace(chosen, tries=())  # this is one search
     sizes = named_preset(preset or default_preset(device))
     searched = _searched(space, sizes.supernet, chosen)
     chosen.check(searched)
@@ -188,7 +191,7 @@ def search(
         device=device,
         deadline=deadline,
         listeners=listeners,
-        keeper=_keeper(checkpoints, "search"),
+        keeper=_keeper(checkpoints, job),
         about=_about(
             checkpoints,
             dataset,
@@ -199,6 +202,7 @@ def search(
             engine=engine,
         ),
         probes=looking,
+        job=job,
     )
     return SearchResult(
         architecture=found.architecture,
@@ -224,6 +228,7 @@ def train(
     metrics: Metrics | None = None,
     epochs: int | None = None,
     fit_batch: bool | None = None,
+    tested: bool = True,
     split: int | None = None,
     time_limit: float | None = None,
     seed: int = 0,
@@ -248,6 +253,7 @@ def train(
         epochs: of the training; None: the protocol's.
         fit_batch: whether a batch larger than the training part shrinks to it, or is refused; None: it shrinks if the
             protocol was given by name.
+        tested: with `data`, whether the network is evaluated on the test part; False: that part is left alone.
         split: with `data`, decides which images the validation part is; None: `seed`.
         time_limit: seconds after which training ends; the rate has come down by then.
         seed: fixes everything random.
@@ -283,7 +289,7 @@ def train(
                     model, dataset.task, stack or space.fitting(rules.stack), auxiliary=rules.auxiliary > 0
                 )
         fit = isinstance(protocol, str) if fit_batch is None else fit_batch
-        source = training_feed(dataset, rules, seed, device, fit=fit, split=split)
+        source = training_feed(dataset, rules, seed, device, fit=fit, split=split, tested=tested)
         train_loss = loss or rules.loss(dataset.train.labels, device)
     elif train is not None:
         if isinstance(model, Architecture):

@@ -113,6 +113,7 @@ def training_feed(
     *,
     fit: bool = False,
     split: int | None = None,
+    tested: bool = True,
 ) -> TrainingData:
     """Batches of the training, validation and test parts, as the protocol says.
 
@@ -123,6 +124,7 @@ def training_feed(
         device: where the batches go.
         fit: make the batch no larger than the training part, for a batch that nobody asked for.
         split: decides the validation part; None: `seed`.
+        tested: whether there is a test part; False: for a training that only helps to choose.
 
     Raises:
         InputError: a class would be missing from a part, the batch is larger than the training part, or AutoAugment
@@ -141,7 +143,7 @@ def training_feed(
             drop_last=len(first) < batch or len(first) % batch == 1,
         ),
         valid=None if second is None else feeder.plain(second),
-        test=feeder.plain(dataset.test),
+        test=feeder.plain(dataset.test) if tested else None,
         normalize=feeder.normalize,
         batch=batch,
     )

@@ -78,6 +78,7 @@ def run_search(
     keeper: Keeper | None = None,
     about: Mapping[str, Any] | None = None,
     probes: Probes = NO_PROBES,
+    job: str = "search",
 ) -> Found:
     """Search until the last epoch, the deadline, or a loss that is no number.
 
@@ -96,6 +97,7 @@ def run_search(
         keeper: has the state of an earlier session, and keeps that of this one.
         about: plain values that tell this search from others: its data, its space.
         probes: what looks at the search, and when; nothing of the search depends on it.
+        job: what to call it.
 
     Raises:
         InputError: no step can be made, or the very first epoch diverges.
@@ -126,8 +128,8 @@ def run_search(
     plan = {"structure": structure(supernet), "epochs": epochs, "steps": timetable.lengths[0], "seed": seed}
     plan |= {"loss": described(loss), "metrics": list(metrics), "method": described(method), **(about or {})}
     keeper.begin(run, plan)
-    job = Job("search", len(timetable.lengths), timetable.lengths[0], run.steps, tuple(run.records), timetable.total)
-    with watching.job(job):
+    begun = Job(job, len(timetable.lengths), timetable.lengths[0], run.steps, tuple(run.records), timetable.total)
+    with watching.job(begun):
         while not run.over:
             epoch_plan, length = timetable.plans[run.epoch], timetable.lengths[run.epoch]
             now = epoch_plan.moment(run.epoch)
@@ -168,7 +170,7 @@ def run_search(
                 run.go_back()  # the selection of the epoch before stands, and its supernet
                 break
 
-            record = {"phase": "search", "epoch": run.epoch + 1, "steps": run.steps, "seconds": deadline.elapsed}
+            record = {"phase": job, "epoch": run.epoch + 1, "steps": run.steps, "seconds": deadline.elapsed}
             record |= rates | {f"train_{name}": value for name, value in means.items()}
             if run.stopped is None:
                 record |= validations()

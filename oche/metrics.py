@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -33,6 +34,25 @@ def top1(output: Tensor, target: Tensor) -> Tensor:
 
 ACCURACY: Mapping[str, Metric] = {"accuracy": Metric(top1)}
 """The metrics of classification."""
+
+
+def better(new: Mapping[str, float], old: Mapping[str, float], metrics: Mapping[str, Metric]) -> bool:
+    """Whether scores are better than others: by the first metric, then by the loss. Equal ones are not, NaN never is.
+
+    Args:
+        new: loss and metrics by name; empty: nothing was measured, and what is newer counts.
+        old: the others.
+        metrics: their directions.
+    """
+    if not new:
+        return True
+    higher = {name: metric.higher_is_better for name, metric in metrics.items()} | {"loss": False}
+    for name in (next(iter(metrics), "loss"), "loss"):
+        if math.isnan(new[name]) or math.isnan(old[name]):
+            return not math.isnan(new[name])
+        if new[name] != old[name]:
+            return (new[name] > old[name]) == higher[name]
+    return False
 
 
 class Meter:

@@ -120,6 +120,39 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Tries:
+    """Searches of which one is chosen.
+
+    Attributes:
+        count: how many, each with a seed of its own; None: those of the method's paper.
+    """
+
+    count: int | None
+
+    OWN: ClassVar[str] = "method"
+
+    @classmethod
+    def parse(cls, text: str) -> Tries:
+        """Read `4` or `method`.
+
+        Raises:
+            InputError: the text has another form, or there would be no search.
+        """
+        word = text.strip()
+        if word == cls.OWN:
+            return cls(None)
+        if not re.fullmatch(r"\d{1,6}", word, re.ASCII) or int(word) < 1:
+            raise InputError(
+                f"tries are a number of searches from 1, such as 4, or {cls.OWN!r} for those of the method's paper, "
+                f"but got {text!r}; leave --tries out for one search"
+            )
+        return cls(int(word))
+
+    def __str__(self) -> str:
+        return self.OWN if self.count is None else str(self.count)
+
+
+@dataclass(frozen=True)
 class Names:
     """Names in a list.
 
@@ -384,6 +417,21 @@ class RunCommand(SearchCommand):
     baseline: Baseline | None = field(
         default=None, metadata={"help": "train random architectures the same way for comparison, such as random:3"}
     )
+    tries: Tries | None = field(
+        default=None,
+        metadata={
+            "help": "search several times and keep the best by validation after a short training: 4 for four seeds, "
+            "method for the searches of the method's paper (default: one search, with --preset paper the method's)"
+        },
+    )
+    tries_epochs: int | None = field(
+        default=None, metadata={"help": "epochs of those short trainings (default: a sixth of the training's)"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tries_epochs is not None and self.tries_epochs < 1:
+            raise InputError(f"a short training needs an epoch at least, but got --tries-epochs {self.tries_epochs}")
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from oche.config.options import (
     SpaceOptions,
     TrainCommand,
     TrainOptions,
+    Tries,
     option_values,
     with_values,
 )
+from oche.errors import InputError
 from oche.methods import Method, method
 from oche.nn.network import Stack
 from oche.nn.structure import check_channels
@@ -28,6 +30,7 @@ from oche.spaces.cell_space import CellSpace
 from oche.spaces.registry import space, takes_nodes
 from oche.spaces.space import Space
 from oche.training.protocol import TrainingProtocol, protocol
+from oche.tries import Try, short_epochs, tries
 
 Command = TypeVar("Command", bound=CommonOptions)
 Filled = dict[str, tuple[Any, str]]
@@ -88,6 +91,7 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
         known |= _filled_fit(options.train, chosen, sizes)
         if not space(options.space.name).has_auxiliary:
             known["train.auxiliary"] = (0.0, f"space {options.space.name}")
+        known |= _filled_tries(options, name)
     values = option_values(options)
     filled = {key: entry for key, entry in known.items() if values[key] is None}
     origins = {key: source for key, (_, source) in filled.items()}
@@ -124,6 +128,17 @@ def resolve_method(options: SearchCommand) -> Method:
     chosen = method(options.recipe).fitted(named.name, options.data.name)
     chosen.check(named)
     return chosen
+
+
+def resolve_tries(options: RunCommand, space: Space) -> tuple[Try, ...]:
+    """The searches of which one is chosen; empty for a plain search.
+
+    Raises:
+        InputError: those of the method's paper are asked for, and it says nothing of the kind.
+    """
+    if options.tries is None or options.tries.count == 1:
+        return ()
+    return tries(resolve_method(options), options.seed, options.tries.count)
 
 
 def fitted(options: TrainOptions, space: Space, sizes: Preset) -> TrainOptions:
@@ -189,6 +204,25 @@ def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> F
     if sizes.epochs is not None:
         return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
     return {"search.epochs": (chosen.epochs, f"method {chosen.name}")}
+
+
+def _filled_tries(options: RunCommand, preset_name: str) -> Filled:
+    sizes = preset(preset_name)
+    space = resolve_space(options.space, sizes)
+    filled: Filled = {}
+    asked = options
+    if options.tries is None and preset_name == "paper" and resolve_method(options).tries:
+        asked = replace(options, tries=Tries(None))
+        filled["tries"] = (asked.tries, f"method {options.recipe} at preset {preset_name}")
+    if resolve_tries(asked, space):
+        epochs = resolve_protocol(options.train, sizes).epochs
+        return filled | {"tries_epochs": (short_epochs(epochs), f"a share of the {epochs} epochs of the training")}
+    if options.tries_epochs is not None:
+        raise InputError(
+            f"--tries-epochs {options.tries_epochs} is for several searches, but there is one; give --tries 4, or "
+            "leave it out"
+        )
+    return filled
 
 
 def _filled_training(options: TrainOptions, sizes: Preset, preset_name: str) -> Filled:

@@ -30,6 +30,10 @@ def cite_run(path: Path, output: OutputOptions) -> None:
         print(*found.values(), sep="\n\n")
 
 
+NOT_USED = ("variants", "with_perturbation", "tries")
+"""Fields of a method with parts that another run would use."""
+
+
 def known_parts() -> tuple[object, ...]:
     """Everything that a method can be made of, as far as it can be loaded."""
     registered = (METHODS, *(axis.registry for axis in AXES.values()))
@@ -40,7 +44,8 @@ def _of_method(run: RunRecord) -> Iterator[str]:
     """By the parts that were written down; in runs of an older oche, before their end, by the method asked for."""
     if "method" in run.parts:
         papers = {type(p).__name__: tuple(getattr(p, "CITES", ())) for p in parts_of(known_parts())}
-        for name in _named_parts(run.parts["method"]):
+        used = {field: part for field, part in run.parts["method"].items() if field not in NOT_USED}
+        for name in _named_parts(used):
             yield from papers.get(name, ())
     elif run.method is not None:
         yield from cited(method(run.method).fitted(_space_name(run), run.data["name"]))

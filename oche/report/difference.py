@@ -144,7 +144,9 @@ def _result_pairs(a: RunRecord, b: RunRecord, compared: Compared) -> dict[str, t
 def _scores(run: RunRecord) -> dict[str, Mapping[str, Any]]:
     """What the result says of each phase."""
     random = {f"random {i}": scores for i, scores in enumerate(run.result.get("random", ()), 1)}
-    return {phase: run.result[phase] for phase in ("search", "network") if phase in run.result} | random
+    tries = {phase: run.scores(phase) for phase in run.records if phase.partition(" ")[0] in ("search", "try")}
+    found = {phase: run.result[phase] for phase in ("search", "network") if phase in run.result}
+    return {phase: scores for phase, scores in tries.items() if scores} | found | random
 
 
 def _metrics(a: RunRecord, b: RunRecord) -> dict[str, MetricsDifference]:

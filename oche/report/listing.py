@@ -22,7 +22,7 @@ from oche.plain import described
 from oche.report.words import NONE, new_console, new_table, print_block, print_json, print_line
 from oche.spaces.registry import SPACES, known_architectures, space
 
-NOT_NUMBERS = ("name", "summary", "reference", "variants", "with_perturbation")
+NOT_NUMBERS = ("name", "summary", "reference", "variants", "with_perturbation", "tries")
 """Fields of a method that are shown in other words."""
 
 LABEL_WIDTH = 18
@@ -103,7 +103,11 @@ def show_method(name: str, output: OutputOptions) -> None:
         where = ", ".join(variant.spaces) + (f" on {', '.join(variant.data)}" if variant.data else "")
         print_line(console, f"in {where}:")
         for name, value in variant.changes.items():
-            print_line(console, f"  {_label(name):<{LABEL_WIDTH - 2}}{_value(value)}")
+            if name != "tries":
+                print_line(console, f"  {_label(name):<{LABEL_WIDTH - 2}}{_value(value)}")
+        for number, changes in enumerate(variant.changes.get("tries", ()), 1):
+            texts = (f"{_label(name)} {_value(value)}" for name, value in changes.items())
+            print_line(console, f"  {f'try {number}':<{LABEL_WIDTH - 2}}{', '.join(texts)}")
     if chosen.with_perturbation is not None:
         print_line(console, f"with {PT}:")
         for name, value in chosen.with_perturbation.items():

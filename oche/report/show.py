@@ -60,7 +60,17 @@ def show_run(path: Path, output: OutputOptions) -> None:
         print(_essence(run))
     else:
         console = new_console()
-        for section in (_header, _cells, _search_curves, _training_curves, _verdict, _networks, _cost, _how_to_go_on):
+        for section in (
+            _header,
+            _cells,
+            _search_curves,
+            _training_curves,
+            _verdict,
+            _tries,
+            _networks,
+            _cost,
+            _how_to_go_on,
+        ):
             section(console, run)
 
 
@@ -140,8 +150,8 @@ def _data(run: RunRecord) -> str:
 def _cells(console: Console, run: RunRecord) -> None:
     if run.architecture is not None:
         print_line(console, drawn(run, run.architecture) + "\n")
-    elif run.space is not None and "search" in run.records:
-        last = run.records["search"][-1]
+    elif run.space is not None and run.search_phase in run.records:
+        last = run.records[run.search_phase][-1]
         drawing = drawn(run, Architecture.of(run.space.name, last["architecture"]))
         print_line(console, f"what epoch {last['epoch']} of the search would select\n{drawing}\n")
     else:
@@ -184,7 +194,7 @@ def _scored_curves(records: Sequence[Record]) -> list[_Curve]:
 
 
 def _search_curves(console: Console, run: RunRecord) -> None:
-    records = run.records.get("search")
+    records = run.records.get(run.search_phase)
     if not records:
         return
     entropies = tuple(r["entropy"] for r in records)
@@ -193,7 +203,7 @@ def _search_curves(console: Console, run: RunRecord) -> None:
     curves = _scored_curves(records)
     curves.append(_Curve("entropy (IES), nats", entropies, FOUR_DIGITS, None))
     curves.append(_Curve("mean |logit|", travels, FOUR_DIGITS, None))
-    table, width = _curve_table(console, run, _title(run, "search")), _curve_width(console, run)
+    table, width = _curve_table(console, run, _title(run, run.search_phase)), _curve_width(console, run)
     for curve in curves:
         _add_curve(table, width, curve.label, curve)
     console.print(table)
@@ -210,7 +220,7 @@ def _stability(selections: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _training_curves(console: Console, run: RunRecord) -> None:
-    phases = [phase for phase in run.records if phase != "search"]
+    phases = [phase for phase in run.records if phase.partition(" ")[0] != "search"]
     if not phases:
         return
     width = _curve_width(console, run)
@@ -219,13 +229,14 @@ def _training_curves(console: Console, run: RunRecord) -> None:
         for curve in _scored_curves(run.records["train"]):
             _add_curve(table, width, curve.label, curve)
         print_block(console, table)
-    random = {phase: _scored_curves(run.records[phase])[-1] for phase in phases if phase != "train"}
-    if random:
-        label = next(iter(random.values())).label
-        table = _curve_table(console, run, f"random, {label}")
-        for phase, curve in random.items():
-            _add_curve(table, width, phase, curve)
-        print_block(console, table)
+    for kind in ("try", "random"):
+        curves = {p: _scored_curves(run.records[p])[-1] for p in phases if p.partition(" ")[0] == kind}
+        if curves:
+            label = next(iter(curves.values())).label
+            table = _curve_table(console, run, f"{kind}, {label}")
+            for phase, curve in curves.items():
+                _add_curve(table, width, phase, curve)
+            print_block(console, table)
 
 
 def _title(run: RunRecord, phase: str) -> str:
@@ -262,7 +273,7 @@ def _add_curve(table: Table, width: int, label: str, curve: _Curve) -> None:
 
 
 def _verdict(console: Console, run: RunRecord) -> None:
-    for phase in ("search", *(p for p in run.records if p != "search")):
+    for phase in dict.fromkeys((run.search_phase, *run.records)):
         scores = run.scores(phase)
         if scores and scores["stopped"]:
             print_line(console, f"{phase} stopped: {scores['stopped']}\n")
@@ -274,6 +285,26 @@ def _verdict(console: Console, run: RunRecord) -> None:
         for line in evidence_lines(evidence):
             console.print(f"  {line}", soft_wrap=wide)
         console.print()
+
+
+def _tries(console: Console, run: RunRecord) -> None:
+    """The searches of which one is chosen, as far as they are."""
+    done = run.result.get("tries", ())
+    if not done:
+        return
+    table = new_table("try", "what is its own", "verdict")
+    for column in ("validation", "best epoch"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    chosen = run.result.get("search", {}).get("try")
+    for number, entry in enumerate(done, 1):
+        scores = entry.get("training")
+        shown = (NONE, NONE)
+        if scores is not None:
+            shown = (percent(scores["validation"]["accuracy"]), f"{scores['best_epoch']} of {scores['epochs']}")
+        mark = "chosen" if number == chosen else ""
+        table.add_row(str(number), entry["label"], entry["search"]["status"], *shown, mark)
+    print_block(console, table)
 
 
 def _networks(console: Console, run: RunRecord) -> None:

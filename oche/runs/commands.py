@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from shlex import quote
@@ -18,22 +18,29 @@ from typing import Any
 
 import torch
 
-from oche import api
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions, ResumeOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config.resolve import fitted, resolve, resolve_method, resolve_protocol, resolve_space
+from oche.config.resolve import (
+    fitted,
+    resolve,
+    resolve_method,
+    resolve_protocol,
+    resolve_space,
+    resolve_tries,
+)
 from oche.errors import InputError, unknown
 from oche.feed import search_feed, training_feed
 from oche.files import write_whole
-from oche.methods import method
-from oche.nn.supernet import logits
 from oche.numbers import part_named
-from oche.plain import described, finite
+from oche.plain import finite
 from oche.randomness import derive
+from oche.runs import pieces
 from oche.runs.kept import read_kept
 from oche.runs.network import save_network
+from oche.runs.pieces import ARCHITECTURE
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
+from oche.runs.tries import search_tries, short_of, try_of
 from oche.select.recorded import select_recorded
 from oche.select.registry import SELECTIONS
 from oche.spaces.drawing import draw
@@ -41,15 +48,12 @@ from oche.spaces.registry import known_architectures
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
 from oche.training.protocol import TrainingProtocol, protocol
-from oche.training.trainer import Trained
 
 SEARCH_SHARE = 0.5
 """Share of a time limit that the search may use; the networks share what it leaves."""
 
 TRAINING_SHARE = 0.9
 """Share of a network's part that its training may use; validation, test and writing need the rest."""
-
-ARCHITECTURE = "architecture.json"
 
 AT_ONCE = torch.device("cpu")
 """Where batches are formed only to see whether they can be."""
@@ -66,8 +70,12 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     chosen = resolve_method(session.options)
     space = resolve_space(session.options.space, session.sizes, chosen)
     rules = resolve_protocol(session.options.train, session.sizes)
-    _pin_search_batch(session, space, rules.validation)
+    tries = resolve_tries(session.options, space)
+    watched = short_of(session.options, rules) if tries else rules
+    _pin_search_batch(session, space, watched.validation)
     _pin_training_batch(session, rules)
+    # Refuses too few images for the short trainings, before there is a directory.
+    training_feed(session.dataset, watched, session.options.seed, AT_ONCE, fit=True)
     space.check_kinds(rules.stack, session.dataset.task)
     rules = resolve_protocol(session.options.train, session.sizes)
     parts = {"space": space, "protocol": rules, "method": chosen}
@@ -107,7 +115,7 @@ def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> Non
     rules = resolve_protocol(session.options.train, session.sizes)
     # The directory holds the architecture itself: the file or the run that it came from may change.
     session.options = replace(session.options, architecture=ARCHITECTURE)
-    files = {"space.json": space.to_json(), **_architecture_files(space, architecture)}
+    files = {"space.json": space.to_json(), **pieces.architecture_files(space, architecture)}
     parts = {"space": space, "protocol": rules}
     _work(session, _train_alone, lambda: session.create(architecture.space, parts, files))
 
@@ -168,7 +176,7 @@ def select(
             here, or the file cannot be written.
     """
     record = RunRecord.read(path)
-    recorded = record.records.get("search", ())
+    recorded = record.records.get(record.search_phase, ())
     if not recorded:
         raise InputError(f"there is nothing to select from: {str(path)!r} has recorded no epoch of a search")
     chosen = recorded[-1]["epoch"] if epoch is None else epoch
@@ -178,8 +186,7 @@ def select(
             f"the search of {str(path)!r} has recorded the epochs 1 to {len(recorded)}, but got --epoch {chosen}"
         )
     space = read_space(path)
-    assert record.method is not None  # it has recorded a search
-    of_run = method(record.method).fitted(space.name, record.data["name"])
+    of_run = try_of(record, space.name).method
     rule = of_run.selection if selection is None else part_named(SELECTIONS, selection)
     entry = by_epoch[chosen]
     if rule.tuning is not None:
@@ -292,15 +299,19 @@ def _train_alone(session: Session[TrainCommand]) -> None:
 def _run(session: Session[RunCommand]) -> None:
     rules = resolve_protocol(session.options.train, session.sizes)
     count = session.options.baseline.count if session.options.baseline else 0
-    architecture = _search(session, rules, SEARCH_SHARE)
+    tries = resolve_tries(session.options, read_space(session.directory.path))
+    if tries:
+        architecture = search_tries(session, tries, rules, SEARCH_SHARE)
+    else:
+        architecture = _search(session, rules, SEARCH_SHARE)
     _train_found(session, architecture, rules, TRAINING_SHARE / (count + 1))
 
     space = read_space(session.directory.path)
     scores = list(session.directory.result.get("random", ()))
     for i in range(len(scores), count):
         rival = space.sample(Random(derive(session.options.seed, "baseline", i)))
-        trained = _train(session, _rival(i), rival, space, rules, TRAINING_SHARE / (count - i))
-        scores.append({"architecture": dict(rival.items)} | _scores(trained))
+        trained = pieces.train(session, _rival(i), rival, space, rules, TRAINING_SHARE / (count - i))
+        scores.append({"architecture": dict(rival.items)} | pieces.scores(trained))
         session.add_result("random", scores)
     for i in range(count):
         session.checkpoints(_rival(i)).discard()
@@ -316,48 +327,15 @@ def _search(
     session: Session[SearchCommand] | Session[RunCommand], rules: TrainingProtocol, share: float
 ) -> Architecture:
     """Search, tell what came out, and write it down."""
-    directory, space = session.directory, read_space(session.directory.path)
+    directory, options = session.directory, session.options
     if "search" not in directory.result:
-        options = session.options
-        checkpoints = session.checkpoints("search", options.keep.bytes)
-        found = api.search(
-            space,
-            data=session.dataset,
-            method=options.recipe,
-            epochs=options.search.epochs,
-            batch=options.search.batch,
-            logit_lr=options.search.logit_lr,
-            validation=rules.validation,
-            protocol=rules,
-            time_limit=session.share(share),
-            seed=options.seed,
-            device=session.device,
-            engine=options.engine,
-            probes=options.probes,
-            listeners=session.listeners,
-            checkpoints=checkpoints,
+        found = pieces.search(
+            session, "search", options.recipe, rules, rules.validation, options.seed, share, options.keep.bytes
         )
-        if found.found.stopped:
-            kept = f"the state after epoch {len(found.found.records)} is in {checkpoints.newest}"
-            session.warn(f"search stopped: {found.found.stopped}; {kept}")
-        for name, text in _architecture_files(space, found.architecture).items():
+        for name, text in pieces.files(found).items():
             directory.write_text(name, text)
-        directory.write_json("method.json", described(found.method))
-        rate = found.method.logit_optimizer.lr.at(0)
-        facts = {"steps": found.found.steps, "seconds": found.found.seconds, "stopped": found.found.stopped}
-        if found.method.selection.tuning is not None and not found.found.stopped:
-            domain = space.domain.restrict(logits(found.supernet).keys())
-            facts["evaluations"] = found.method.selection.tuning.evaluations(domain)
-            session.say(f"selection: {facts['evaluations']} evaluations of the validation half")
-        facts |= {"logit_rate": rate, "verdict": str(found.verdict), "status": found.verdict.status}
-        looked = asdict(found.found.looked)
-        facts |= asdict(found.verdict) | {"probe_seconds": looked.pop("seconds"), "probes": looked}
-        session.add_result("search", facts)
-        session.say(draw(space, found.architecture))
-        session.say(f"search: {found.found.steps} steps in {found.found.seconds:.0f} s, rate of the logits {rate:.2g}")
-        session.say(f"verdict: {found.verdict}")
-        for remedy in found.verdict.remedies:
-            session.say(f"         {remedy}")
+        session.add_result("search", pieces.facts(found))
+        pieces.tell(session, found)
     return Architecture.load(directory.path / ARCHITECTURE)
 
 
@@ -370,54 +348,13 @@ def _train_found(
     """Train the network that is delivered."""
     if "network" not in session.directory.result:
         space = read_space(session.directory.path)
-        trained = _train(session, "train", architecture, space, rules, share)
+        trained = pieces.train(session, "train", architecture, space, rules, share)
         save_network(session.directory.path, trained, architecture, space, rules.stack, session.dataset)
-        session.add_result("network", _scores(trained))
+        session.add_result("network", pieces.scores(trained))
     session.checkpoints("train").discard()
 
 
-def _train(
-    session: Session[TrainCommand] | Session[RunCommand],
-    name: str,
-    architecture: Architecture,
-    space: Space,
-    rules: TrainingProtocol,
-    share: float,
-) -> Trained:
-    trained = api.train(
-        architecture,
-        data=session.dataset,
-        protocol=rules,
-        space=space,
-        time_limit=session.share(share),
-        seed=session.options.seed,
-        device=session.device,
-        listeners=session.listeners,
-        checkpoints=session.checkpoints(name),
-        job=name,
-    )
-    if trained.stopped:
-        session.warn(f"{name} stopped: {trained.stopped}; the network is that of epoch {trained.best_epoch}")
-    return trained
-
-
 WORK: dict[str, Callable[[Session[Any]], None]] = {"run": _run, "search": _search_alone, "train": _train_alone}
-
-
-def _architecture_files(space: Space, architecture: Architecture) -> dict[str, str]:
-    return {ARCHITECTURE: architecture.to_json() + "\n", "architecture.txt": draw(space, architecture) + "\n"}
-
-
-def _scores(trained: Trained) -> dict[str, Any]:
-    return {
-        "test": dict(trained.test),
-        "validation": dict(trained.validation),
-        "best_epoch": trained.best_epoch,
-        "epochs": len(trained.records),
-        "parameters": trained.parameters,
-        "seconds": trained.seconds,
-        "stopped": trained.stopped,
-    }
 
 
 def _comparison(network: Mapping[str, Any], rivals: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ space.json         the space, with the size of its supernet
 metrics.jsonl      one record per epoch of the search and of every training
 tensorboard/       the same numbers as TensorBoard events, one directory per job
 architecture.json  the selected architecture; architecture.txt shows it drawn
+architecture-2.json  ... of the second of several tries; so method-2.json, architecture-2.txt
 network.pt         the trained network: how to build it, how to normalize its input, its weights
 result.json        verdict, scores, what saving has cost
 log.txt            what was said, with the time
@@ -136,6 +137,9 @@ class RunDirectory(Listener):
     def seconds(self) -> float:
         """Time that the finished pieces took."""
         pieces = [self.result[name] for name in ("search", "network") if name in self.result]
+        if "tries" in self.result:  # the search is one of them
+            pieces = [entry[name] for entry in self.result["tries"] for name in ("search", "training") if name in entry]
+            pieces += [self.result["network"]] if "network" in self.result else []
         return float(sum(piece["seconds"] for piece in (*pieces, *self.result.get("random", ()))))
 
     def add_result(self, name: str, value: Any) -> None:

@@ -17,7 +17,7 @@ from oche.data.halves import SearchData
 from oche.errors import InputError
 from oche.feed import search_feed
 from oche.loop import planned
-from oche.methods import Method, method
+from oche.methods import Method
 from oche.metrics import ACCURACY
 from oche.mixture.groups import EdgeGroups
 from oche.nn.engine import set_engine
@@ -25,6 +25,7 @@ from oche.nn.supernet import logits
 from oche.remaining import Remaining
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
+from oche.runs.tries import short_of, try_of
 from oche.schedule import Constant
 from oche.select.scene import Scene
 from oche.training.protocol import protocol
@@ -66,12 +67,13 @@ def read_kept(
     if isinstance(options, TrainCommand):
         raise InputError(f"{str(path)!r} is an oche train, which has no supernet to look into")
     record = RunRecord.read(path)
-    kept = _checkpoint(path, epoch)
+    kept = _checkpoint(path, record.search_phase, epoch)
     space = read_space(path)
     session: Session[Any] = Session(record.command, options, output)
     sizes = session.sizes
     rules = resolve_protocol(options.train, sizes) if isinstance(options, RunCommand) else protocol(sizes.protocol)
-    searched = regularized(_as_it_was_run(record, options, space.name), rules, space, images=True)
+    one = try_of(record, space.name)
+    searched = regularized(_as_it_was_run(record, one.method), rules, space, images=True)
     numbers = searched.regularization.numbers
     supernet = space.supernet(session.dataset.task, searched.structure, auxiliary=numbers.auxiliary > 0)
     whole = space.domain.restrict(logits(supernet).keys())
@@ -84,8 +86,17 @@ def read_kept(
     supernet = supernet.to(session.device)
     set_engine(supernet, options.engine)
     assert options.search.batch is not None  # the run has written down what it took
+    held_out = rules.validation
+    if isinstance(options, RunCommand) and options.tries_epochs is not None:
+        held_out = short_of(options, rules).validation
     data = search_feed(
-        session.dataset, options.search.batch, options.seed, session.device, rules.validation, cutout=numbers.cutout
+        session.dataset,
+        options.search.batch,
+        one.seed,
+        session.device,
+        held_out,
+        cutout=numbers.cutout,
+        split=options.seed,
     )
     epochs = options.search.epochs or searched.epochs
     plan = planned(searched, min(kept["position"]["epoch"], epochs - 1), epochs)
@@ -96,7 +107,7 @@ def read_kept(
         images=data.evaluation,
         loss=F.cross_entropy,
         metrics=ACCURACY,
-        seed=options.seed,
+        seed=one.seed,
         device=session.device,
         remaining=Remaining.from_plain(kept["state"]["remaining"]),
         groups=EdgeGroups.of(whole) if plan.search_edges else None,
@@ -105,13 +116,13 @@ def read_kept(
     return Kept(scene=scene, data=data, method=tuned, record=record, session=session)
 
 
-def _checkpoint(path: Path, epoch: int | None) -> Mapping[str, Any]:
+def _checkpoint(path: Path, job: str, epoch: int | None) -> Mapping[str, Any]:
     """What a checkpoint of the search holds.
 
     Raises:
         InputError: there is none that can be read.
     """
-    checkpoints = Checkpoints(path / "checkpoints", "search")
+    checkpoints = Checkpoints(path / "checkpoints", job)
     file = checkpoints.newest if epoch is None else checkpoints.after(epoch)
     if file is None:
         there = ", ".join(map(str, checkpoints.epochs)) or "none"
@@ -126,10 +137,9 @@ def _checkpoint(path: Path, epoch: int | None) -> Mapping[str, Any]:
         raise InputError(f"{error}; oche resume makes another one from the checkpoint before it") from None
 
 
-def _as_it_was_run(record: RunRecord, options: RunCommand | SearchCommand, space: str) -> Method:
+def _as_it_was_run(record: RunRecord, searched: Method) -> Method:
     """The method with the rate of the logits that the search used, if it says so."""
-    searched = method(options.recipe).fitted(space, record.data["name"])
-    rate = record.result.get("search", {}).get("logit_rate")
+    rate = (record.scores(record.search_phase) or {}).get("logit_rate")
     if rate is None:
         return searched
     return replace(searched, logit_optimizer=searched.logit_optimizer.at_rate(Constant(rate)))

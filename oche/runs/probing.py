@@ -38,12 +38,12 @@ def probe(
     keys = [key for key in open_ if key in chosen]
     if what.edges and not keys:
         session.say("every edge of this supernet has been decided, so no candidates are compared")
-    display = session.display
+    display, searched = session.display, kept.record.records.get(kept.record.search_phase, ())
     found = Diagnosis(
         strengths=tuple(
             strengths(scene, kept.method, kept.data, keys, epochs=what.epochs, listeners=display if keys else ())
         ),
-        advantages=tuple(advantages(kept.record.records.get("search", ()), scene.whole, scene.relaxation)),
+        advantages=tuple(advantages(searched, scene.whole, scene.relaxation)),
         shuffle=shuffled(scene, what.shuffles, display) if what.shuffles else None,
     )
     if what.figure is not None:

@@ -179,13 +179,24 @@ class RunRecord:
         return str(Recipe.of(self.options["method"], parts))
 
     @property
+    def search_phase(self) -> str:
+        """The phase of the search that counts: of several the chosen one, before the choice the last one begun."""
+        if "try" in self.result.get("search", {}):
+            return f"search {self.result['search']['try']}"
+        begun = [phase for phase in self.records if phase.partition(" ")[0] == "search"]
+        return begun[-1] if begun else "search"
+
+    @property
     def accuracy(self) -> float | None:
         """Test accuracy of the found network, 0 to 1; None if it has not been tested."""
         return self.result["network"]["test"]["accuracy"] if "network" in self.result else None
 
     def epochs(self, phase: str) -> int | None:
         """The planned epochs of a phase; None if the run does not say."""
-        planned = self.options.get("search", {}) if phase == "search" else self.parts.get("protocol", {})
+        if phase.startswith("try "):
+            return self.options.get("tries_epochs")
+        searched = phase.partition(" ")[0] == "search"
+        planned = self.options.get("search", {}) if searched else self.parts.get("protocol", {})
         return planned.get("epochs")  # type: ignore[no-any-return]
 
     def seconds(self, phase: str) -> float:
@@ -203,6 +214,11 @@ class RunRecord:
             number = int(phase.removeprefix("random "))
             random = self.result.get("random", ())
             return random[number - 1] if number <= len(random) else None
+        kind, _, which = phase.partition(" ")
+        if which:  # of several tries
+            done = self.result.get("tries", ())
+            piece = "search" if kind == "search" else "training"
+            return done[int(which) - 1].get(piece) if int(which) <= len(done) else None
         return self.result.get("network" if phase == "train" else phase)
 
 

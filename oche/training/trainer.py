@@ -17,7 +17,7 @@ from oche.data.prepare import Normalize
 from oche.errors import InputError
 from oche.evaluation import all_finite, evaluate
 from oche.listeners.base import Job, Listener, Listeners
-from oche.metrics import Loss, Meter, Metric
+from oche.metrics import Loss, Meter, Metric, better
 from oche.nn.cell import set_drop_path
 from oche.nn.network import ImageNetwork
 from oche.optim import set_rate
@@ -85,19 +85,6 @@ class _Best:
     scores: Mapping[str, float]
     weights: Mapping[str, Tensor]
 
-    def worse_than(self, scores: Mapping[str, float], metrics: Mapping[str, Metric]) -> bool:
-        """Whether a later epoch with these scores replaces this one; without scores it always does."""
-        if not scores:
-            return True
-        shown = {name: metric.higher_is_better for name, metric in metrics.items()} | {"loss": False}
-        for name in (next(iter(metrics), "loss"), "loss"):
-            new, old = scores[name], self.scores[name]
-            if math.isnan(new) or math.isnan(old):
-                return not math.isnan(new)
-            if new != old:
-                return (new > old) == shown[name]
-        return False
-
 
 class _Training:
     """Everything of a training that changes: what a checkpoint keeps.
@@ -160,7 +147,7 @@ class _Training:
         self.records.append(record)
         self.epoch, self.step = self.epoch + 1, 0
         self.meter.clear()
-        if self.best is None or not self._keep_best or self.best.worse_than(scores, metrics):
+        if self.best is None or not self._keep_best or better(scores, self.best.scores, metrics):
             self.best = _Best(self.epoch, scores, {k: v.clone() for k, v in self._model.state_dict().items()})
 
 

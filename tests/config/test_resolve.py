@@ -122,7 +122,16 @@ def test_filling_in_changes_nothing_whatever_is_given(options):
 def test_only_the_data_leave_something_open():
     values = option_values(resolve(RunCommand(), CPU)[0])
     open_still = {name for name, value in values.items() if value is None}
-    assert open_still == LATER.keys() | {"run", "time_limit", "baseline", "data.root", "data.limit", "data.size"}
+    assert open_still == LATER.keys() | {
+        "run",
+        "time_limit",
+        "baseline",
+        "tries",
+        "tries_epochs",
+        "data.root",
+        "data.limit",
+        "data.size",
+    }
     fixed = option_values(resolve(RunCommand(space=SpaceOptions(name="rdarts-s1")), CPU)[0])
     assert fixed["space.nodes"] is None  # this space refuses to be told
 

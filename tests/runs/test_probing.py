@@ -113,7 +113,7 @@ def test_a_run_without_a_supernet_is_refused(capsys, run, tmp_path):
             (without / name).parent.mkdir(parents=True, exist_ok=True)
             (without / name).write_bytes(content)
     assert main(["probe", str(without)]) == 2
-    assert "no checkpoint of a search" in capsys.readouterr().err
+    assert "no checkpoint of the search" in capsys.readouterr().err
     (without / "config.yaml").write_text("format: 2\ncommand: train\narchitecture: darts-v1\n")
     assert main(["probe", str(without)]) == 2
     assert "has no supernet" in capsys.readouterr().err
