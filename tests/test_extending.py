@@ -22,6 +22,7 @@ FILES: dict[str, str] = dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```$", PAGE, r
 TINY = ["--space.cells", "2", "--space.channels", "4", "--threads", "1", "--data.limit", "200"]
 TINY += ["--search.epochs", "1", "--search.batch", "32"]
 MOST_LINES = 40
+TESTS = "tests/test_floor.py"
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_has_short_and_whole_files() -> None:
     names = {"__init__", "mixture", "space", "needs"}
-    assert set(FILES) == {*(f"oche_floor/{name}.py" for name in names), "pyproject.toml"}
+    assert set(FILES) == {*(f"oche_floor/{name}.py" for name in names), "pyproject.toml", TESTS}
     for name in ("oche_floor/mixture.py", "oche_floor/space.py"):
         assert FILES[name].count("\n") < MOST_LINES
+
+
+def test_its_own_tests_pass(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_floor.py").write_text(FILES[TESTS], encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{installed}"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 def test_an_installed_mixture_and_space_search(
