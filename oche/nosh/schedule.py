@@ -308,7 +308,9 @@ class Nosh:
         """
         try:
             data = json.loads(text)
-            levels = {name: tuple(v) if isinstance(v, list) else v for name, v in data["levels"].items()}
+            levels: dict[str, Any] = {
+                name: tuple(v) if isinstance(v, list) else v for name, v in data["levels"].items()
+            }
             nosh = cls(Levels(**levels), data["budget"], data["seconds"])
             for event in data["events"]:
                 nosh._repeat(event)
