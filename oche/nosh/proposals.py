@@ -166,7 +166,8 @@ class Ranked(Proposals):
         form = graph_form(known.space)
         for _ in range(self.generations):
             best = [pool[i] for i in self._order(ranker, form.encode(pool))[: self.parents]]
-            mutants = [known.space.mutate(parent, rng) for parent in best for _ in range(self.children)]
+            around = (list(known.space.neighbours(parent)) for parent in best)
+            mutants = [a for near in around for a in rng.sample(near, min(self.children, len(near)))]
             pool = list(dict.fromkeys([*pool, *mutants]))
         return (pool[i] for i in self._order(ranker, form.encode(pool)))
 

@@ -191,7 +191,7 @@ class MultiplyAdds(Proxy):
         """See `Proxy`."""
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network.eval()(images[:1])
-        return counter.get_total_flops() / 2  # it counts a multiply-add as two
+        return float(counter.get_total_flops()) / 2  # it counts a multiply-add as two
 
 
 PROXIES: dict[str, Proxy] = {
@@ -253,11 +253,11 @@ class Scorer:
             return self.proxy.score(network, torch.zeros(shape), torch.zeros(1, dtype=torch.long))
 
 
-class _ReluOutputs(TorchDispatchMode):
+class _ReluOutputs(TorchDispatchMode):  # type: ignore[no-untyped-call]  # its __init_subclass__ has no types
     """Keeps what leaves every ReLU, whether it is a module or a function."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.outputs: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
