@@ -160,7 +160,7 @@ class Here:
         """There is nothing to end."""
 
 
-def refuse_failed(ledger: Ledger, error: InputError) -> InputError:
+def explained(ledger: Ledger, error: InputError) -> InputError:
     """The error of a search in which everything has failed, with the first reason."""
     failed = [entry["error"] for entry in ledger.entries.values() if entry["status"] == "failed"]
     return InputError(f"{error}; the first reason: {failed[0]}") if failed else error

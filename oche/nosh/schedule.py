@@ -79,18 +79,27 @@ class Levels:
         epochs: Sequence[int],
         *,
         width: int,
-        ratio: float = 2.0,
+        ratio: float | None = None,
         resumed: bool = True,
         rounds: int | None = None,
     ) -> Levels:
-        """Levels each of which promotes one in `ratio` of the candidates that arrive, rounded down, at least one.
+        """Levels with fewer and fewer candidates: rounded down, at least one on each.
+
+        Args:
+            epochs: of the levels.
+            width: candidates that a round adds.
+            ratio: one in so many of those that arrive goes up; None: the more epochs a level has, the fewer go there,
+                so that all levels cost about the same, as in successive halving.
+            resumed: see the class.
+            rounds: see the class.
 
         Raises:
             InputError: see the class; or the ratio is below 1.
         """
-        if not ratio >= 1:
+        if ratio is not None and not ratio >= 1:
             raise InputError(f"one in `ratio` candidates goes up, so ratio >= 1 must hold, but got {ratio}")
-        promoted = tuple(max(int(width / ratio**k), 1) for k in range(1, len(epochs)))
+        shares = [e / max(epochs[0], 1) if ratio is None else ratio**k for k, e in enumerate(epochs)]
+        promoted = tuple(max(int(width / max(share, 1)), 1) for share in shares[1:])
         return cls(epochs=tuple(epochs), width=width, promoted=promoted, resumed=resumed, rounds=rounds)
 
     @property

@@ -46,12 +46,12 @@ class Rounds(Shape):
 
     Attributes:
         width: candidates that a round adds.
-        ratio: one in so many goes up from each level.
+        ratio: one in so many goes up from each level; None: as their epochs, so that all levels cost about the same.
         epochs: of the levels; None: all that the backend has where it has few, or halves of the last.
     """
 
-    width: int = 8
-    ratio: float = 2.0
+    width: int = 16
+    ratio: float | None = None
     epochs: tuple[int, ...] | None = None
 
     def levels(self, backend: Backend, budget: int) -> Levels:
@@ -65,11 +65,11 @@ class OneRound(Shape):
     """Successive halving (Jamieson & Talwalkar, AISTATS 2016): one round, as wide as the budget allows.
 
     Attributes:
-        ratio: one in so many goes up from each level.
+        ratio: one in so many goes up from each level; None: as their epochs, so that all levels cost about the same.
         epochs: as of `Rounds`.
     """
 
-    ratio: float = 2.0
+    ratio: float | None = None
     epochs: tuple[int, ...] | None = None
 
     def levels(self, backend: Backend, budget: int) -> Levels:

@@ -202,7 +202,9 @@ def test_pyramid() -> None:
     levels = Levels.pyramid((1, 2, 4, 8), width=10, ratio=3)
     assert levels.promoted == (3, 1, 1)
     assert levels.round_cost() == 10 * 1 + 3 * 1 + 1 * 2 + 1 * 4
-    assert Levels.pyramid((12, 200), width=8, resumed=False).round_cost() == 8 * 12 + 4 * 200
+    assert Levels.pyramid((12, 200), width=8, ratio=2, resumed=False).round_cost() == 8 * 12 + 4 * 200
+    assert Levels.pyramid((12, 200), width=34, resumed=False).promoted == (2,), "12 / 200 of 34"
+    assert Levels.pyramid((5, 10, 20, 40), width=16).promoted == (8, 4, 2)
 
 
 @pytest.mark.parametrize(
