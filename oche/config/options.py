@@ -190,6 +190,32 @@ class Seeds:
         return ",".join(map(str, self.all)) + ("," if len(self.all) == 1 else "")
 
 
+@dataclass(frozen=True)
+class LevelEpochs:
+    """Epochs of the levels of a query search, in a list.
+
+    Attributes:
+        all: at least one; whether they increase is checked with the rest of the schedule.
+    """
+
+    all: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> LevelEpochs:
+        """Read `5,10,20,40`.
+
+        Raises:
+            InputError: the text has another form.
+        """
+        words = [word.strip() for word in text.split(",")]
+        if not all(re.fullmatch(r"\d{1,9}", word, re.ASCII) for word in words):
+            raise InputError(f"levels are numbers of epochs, such as 5,10,20,40, but got {text!r}")
+        return cls(tuple(map(int, words)))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.all))
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataName:
     """Which data set. A class of its own, so that help and files begin with the name."""
@@ -241,6 +267,41 @@ class SearchOptions:
                 raise InputError(f"a search needs {name} >= 1, but got --search.{name} {value}")
         if self.logit_lr is not None and not self.logit_lr >= 0:
             raise InputError(f"a rate is >= 0, but got --search.logit_lr {self.logit_lr}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOptions:
+    """Of searches that train architectures one by one, such as rank-nosh; others have no use for them."""
+
+    budget: int | None = field(
+        default=None, metadata={"help": "epochs of training in all (default: those of 25 full trainings)"}
+    )
+    levels: LevelEpochs | None = field(
+        default=None, metadata={"help": "epochs of the levels, such as 5,10,20,40 (default: by table or training)"}
+    )
+    width: int | None = field(default=None, metadata={"help": "architectures that a round adds (default: 16)"})
+    ratio: float | None = field(
+        default=None, metadata={"help": "one in so many goes up a level (default: all levels cost about the same)"}
+    )
+    proxy: str | None = field(
+        default=None,
+        metadata={
+            "help": "label untrained architectures by synflow, jacob-cov, naswot, grad-norm, parameters or madds "
+            "(default: none)"
+        },
+    )
+    untrained: int = field(default=200, metadata={"help": "how many --query.proxy labels"})
+    train: bool = field(default=False, metadata={"help": "train architectures although there is a table of them"})
+    workers: int = field(default=1, metadata={"help": "trainings at a time, each in a process"})
+    executor: Literal["local", "ray"] = field(
+        default="local", metadata={"help": "local processes, or a Ray cluster (needs pip install 'oche[ray]')"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "width", "untrained", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"a query search needs {name} >= 1, but got --query.{name} {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +387,7 @@ class SearchCommand(CommonOptions):
     data: NamedData = field(default_factory=NamedData)
     space: SpaceOptions = field(default_factory=SpaceOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
+    query: QueryOptions = field(default_factory=QueryOptions)
     method: str = field(default="darts", metadata={"help": "search method (see: oche methods)"})
     engine: Literal["fast", "reference"] = field(
         default="fast",

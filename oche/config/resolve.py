@@ -9,6 +9,7 @@ import torch
 
 from oche.config.options import (
     CommonOptions,
+    QueryOptions,
     RunCommand,
     SearchCommand,
     SpaceOptions,
@@ -17,8 +18,10 @@ from oche.config.options import (
     option_values,
     with_values,
 )
+from oche.errors import InputError
 from oche.methods import method
 from oche.nn.network import Stack
+from oche.nosh.search import SEARCHES
 from oche.optim import SGD, AdamW, OptimizerSettings
 from oche.presets import Preset, at_preset, default_preset, preset
 from oche.schedule import Cosine
@@ -44,6 +47,10 @@ LATER = {
     "data.stream": "the size of the data",
     "data.workers": "the machine, where data are streamed",
     "space.reductions": "the size of the images",
+    "query.budget": "the table or the training",
+    "query.levels": "the table or the training",
+    "query.width": "the method",
+    "query.ratio": "the epochs of the levels",
     "search.batch": "the method, or less for few images",
     "search.logit_lr": "the method and the number of steps",
     "train.batch": "the protocol, or less for few images",
@@ -136,6 +143,16 @@ def _filled_space(options: SpaceOptions, sizes: Preset, preset_name: str) -> Fil
 
 
 def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
+    if options.method in SEARCHES:
+        if options.search.logit_lr is not None:
+            raise InputError(f"--search.logit_lr is of no use to {options.method}, which has no logits; leave it out")
+        epochs = sizes.epochs or protocol(sizes.protocol).epochs
+        return {"search.epochs": (epochs, f"preset {preset_name}")}
+    if options.query != QueryOptions():
+        raise InputError(
+            f"--query options are for searches by query ({', '.join(SEARCHES)}), and of no use to --method "
+            f"{options.method}; leave them out"
+        )
     chosen = method(options.method).fitted(options.space.name, options.data.name)
     if sizes.epochs is not None:
         return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}

@@ -16,8 +16,8 @@ from oche.architecture import Architecture
 from oche.campaign.ledger import Ledger, key_of
 from oche.campaign.task import Cell, Outcome, Task, Workplace
 from oche.campaign.work import work
+from oche.clock import Deadline
 from oche.errors import InputError
-from oche.interrupt import Stop
 from oche.nosh.backend import Backend
 from oche.nosh.schedule import Job
 from oche.nosh.search import Course
@@ -78,20 +78,22 @@ class Campaign:
 
     Args:
         course: the search; it is brought to where the results are.
+        deadline: after which nothing new is begun; None: never.
 
     Attributes:
         course: the search.
     """
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: Course, deadline: Deadline | None = None) -> None:
         self.course = course
+        self._deadline = deadline or Deadline()
         self._rounds = 0
 
     def ready(self, ledger: Ledger) -> Iterator[Task]:
         """The measurements that can be made now; new rounds are proposed, and written down, where they are due."""
         course, nosh = self.course, self.course.nosh
         self._catch_up(ledger)
-        for job in nosh.jobs:
+        for job in () if self._deadline.passed else nosh.jobs:
             architecture = nosh.candidates[job.number].architecture
             before, until = course.epochs(job.level - 1), course.epochs(job.level)
             yield Measurement(job, architecture, course.backend, before, until)
@@ -123,15 +125,20 @@ class Campaign:
         return [Architecture.from_json(json.dumps(value)) for value in entry["architectures"]]
 
 
+class _Never:
+    """Nobody asks to stop."""
+
+    received = None
+
+
+ALONE = Workplace(stop=_Never(), report=lambda share, text: None)
+"""Where what takes no time is done: nobody asks it to stop, and nobody listens."""
+
+
 class Here:
-    """An executor that does each task at once in this process, for what is only looked up.
+    """An executor that does each task at once in this process, for what is only looked up."""
 
-    Args:
-        stop: tells when to stop.
-    """
-
-    def __init__(self, stop: Stop) -> None:
-        self._place = Workplace(stop=stop, report=lambda share, text: None)
+    def __init__(self) -> None:
         self._found: list[Outcome] = []
 
     @property
@@ -146,7 +153,7 @@ class Here:
 
     def start(self, task: Task) -> None:
         """Do it."""
-        self._found.append(work(task, self._place))
+        self._found.append(work(task, ALONE))
 
     def outcomes(self) -> Sequence[Outcome]:
         """What has become of it."""

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions
+from oche.report.queries import print_levels
 from oche.report.sparkline import sparkline
 from oche.report.words import (
     FOUR_DIGITS,
@@ -59,7 +60,17 @@ def show_run(path: Path, output: OutputOptions) -> None:
         print(_essence(run))
     else:
         console = new_console()
-        for section in (_header, _cells, _search_curves, _training_curves, _verdict, _networks, _cost, _how_to_go_on):
+        for section in (
+            _header,
+            _cells,
+            print_levels,
+            _search_curves,
+            _training_curves,
+            _verdict,
+            _networks,
+            _cost,
+            _how_to_go_on,
+        ):
             section(console, run)
 
 

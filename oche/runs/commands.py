@@ -28,7 +28,9 @@ from oche.files import write_whole
 from oche.methods import method
 from oche.plain import described, finite
 from oche.randomness import derive
+from oche.runs import query
 from oche.runs.network import save_network
+from oche.runs.query import is_query
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
 from oche.select.recorded import select_recorded
@@ -60,6 +62,8 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
         Interrupted: it was stopped, and can go on.
     """
     session = Session("run", options, output)
+    if is_query(options):
+        return _work(session, _query_run, query.opening(session))
     space = resolve_space(session.options.space, session.sizes)
     rules = resolve_protocol(session.options.train, session.sizes)
     _pin_search_batch(session, space, rules.validation)
@@ -67,7 +71,7 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     space.check_kinds(rules.stack, session.dataset.task)
     rules = resolve_protocol(session.options.train, session.sizes)
     parts = {"space": space, "protocol": rules}
-    _work(session, _run, lambda: session.create(session.options.method, parts, {"space.json": space.to_json()}))
+    return _work(session, _run, lambda: session.create(session.options.method, parts, {"space.json": space.to_json()}))
 
 
 def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -78,10 +82,12 @@ def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> N
         Interrupted: it was stopped, and can go on.
     """
     session = Session("search", options, output)
+    if is_query(options):
+        return _work(session, _query_alone, query.opening(session))
     space = resolve_space(session.options.space, session.sizes)
     _pin_search_batch(session, space, protocol(session.sizes.protocol).validation)
     files = {"space.json": space.to_json()}
-    _work(session, _search_alone, lambda: session.create(session.options.method, {"space": space}, files))
+    return _work(session, _search_alone, lambda: session.create(session.options.method, {"space": space}, files))
 
 
 def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -134,6 +140,8 @@ def resume(
     if done.status == "complete":
         session.say(f"{path} is complete already; oche show {quote(str(path))} shows it")
         return _tell(session, path, done.result)
+    if is_query(session.options):
+        return _work(session, QUERY_WORK[command], query.reopening(session, path))
     return _work(session, WORK[command], lambda: session.reopen(path))
 
 
@@ -275,8 +283,13 @@ def _train_alone(session: Session[TrainCommand]) -> None:
 
 def _run(session: Session[RunCommand]) -> None:
     rules = resolve_protocol(session.options.train, session.sizes)
+    _train_and_compare(session, _search(session, rules.validation, SEARCH_SHARE))
+
+
+def _train_and_compare(session: Session[RunCommand], architecture: Architecture) -> None:
+    """Train what was found, and random architectures beside it."""
+    rules = resolve_protocol(session.options.train, session.sizes)
     count = session.options.baseline.count if session.options.baseline else 0
-    architecture = _search(session, rules.validation, SEARCH_SHARE)
     _train_found(session, architecture, rules, TRAINING_SHARE / (count + 1))
 
     space = read_space(session.directory.path)
@@ -290,6 +303,29 @@ def _run(session: Session[RunCommand]) -> None:
         session.checkpoints(_rival(i)).discard()
     if scores:
         session.say(_comparison(session.directory.result["network"], scores))
+
+
+def _query_alone(session: Session[SearchCommand]) -> None:
+    _query(session, 1.0)
+
+
+def _query_run(session: Session[RunCommand]) -> None:
+    architecture, by_table = _query(session, SEARCH_SHARE)
+    if by_table:
+        query.score_by_table(session, architecture)
+    else:
+        _train_and_compare(session, architecture)
+
+
+def _query(session: Session[SearchCommand] | Session[RunCommand], share: float) -> tuple[Architecture, bool]:
+    """Search by query; what is found is drawn and written down, and it is said whether a table knows it."""
+    architecture, by_table = query.find(session, share)
+    if not (session.directory.path / ARCHITECTURE).exists():
+        space = read_space(session.directory.path)
+        for name, text in _architecture_files(space, architecture).items():
+            session.directory.write_text(name, text)
+        session.say(draw(space, architecture))
+    return architecture, by_table
 
 
 def _rival(number: int) -> str:
@@ -374,6 +410,7 @@ def _train(
 
 
 WORK: dict[str, Callable[[Session[Any]], None]] = {"run": _run, "search": _search_alone, "train": _train_alone}
+QUERY_WORK: dict[str, Callable[[Session[Any]], None]] = {"run": _query_run, "search": _query_alone}
 
 
 def _architecture_files(space: Space, architecture: Architecture) -> dict[str, str]:

@@ -63,7 +63,7 @@ def begun(path: Path, course: Course) -> Ledger:
 def finished(path: Path, course: Course) -> Nosh:
     ledger = begun(path, course)
     with ledger.lock():
-        run_campaign(ledger, Campaign(course).ready, Here(Never()), Silent())
+        run_campaign(ledger, Campaign(course).ready, Here(), Silent())
     return course.nosh
 
 
