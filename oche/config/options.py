@@ -279,7 +279,7 @@ class QueryOptions:
     levels: LevelEpochs | None = field(
         default=None, metadata={"help": "epochs of the levels, such as 5,10,20,40 (default: by table or training)"}
     )
-    width: int | None = field(default=None, metadata={"help": "architectures that a round adds (default: 16)"})
+    width: int | None = field(default=None, metadata={"help": "architectures that a round adds (default: by levels)"})
     ratio: float | None = field(
         default=None, metadata={"help": "one in so many goes up a level (default: all levels cost about the same)"}
     )
@@ -290,11 +290,16 @@ class QueryOptions:
             "(default: none)"
         },
     )
-    untrained: int = field(default=200, metadata={"help": "how many --query.proxy labels"})
-    train: bool = field(default=False, metadata={"help": "train architectures although there is a table of them"})
-    workers: int = field(default=1, metadata={"help": "trainings at a time, each in a process"})
-    executor: Literal["local", "ray"] = field(
-        default="local", metadata={"help": "local processes, or a Ray cluster (needs pip install 'oche[ray]')"}
+    untrained: int | None = field(default=None, metadata={"help": "how many --query.proxy labels (default: 200)"})
+    train: bool | None = field(
+        default=None,
+        metadata={"help": "train architectures although there is a table of them (default: ask the table)"},
+    )
+    workers: int | None = field(
+        default=None, metadata={"help": "trainings at a time, each in a process (default: one, with all threads)"}
+    )
+    executor: Literal["local", "ray"] | None = field(
+        default=None, metadata={"help": "local processes (default), or a Ray cluster (pip install 'oche[ray]')"}
     )
 
     def __post_init__(self) -> None:

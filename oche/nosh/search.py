@@ -24,7 +24,10 @@ from oche.nosh.backend import Backend
 from oche.nosh.proposals import Evolution, Known, LocalSearch, Proposals, Ranked, Uniform
 from oche.nosh.schedule import Candidate, Levels, Nosh
 
-STEPS = 4
+NARROWEST = 8
+"""Candidates that a round adds at least if nobody says otherwise; fewer would mean a new ranking for each few."""
+
+STEPS = 3
 """Levels of a pyramid for which no epochs are given, where trainings can be resumed: the last, its half, ..."""
 
 
@@ -45,19 +48,21 @@ class Rounds(Shape):
     """A pyramid that grows round by round.
 
     Attributes:
-        width: candidates that a round adds.
+        width: candidates that a round adds; None: as many as it takes for one to reach the highest level where all
+            levels cost the same, but no fewer than `NARROWEST`.
         ratio: one in so many goes up from each level; None: as their epochs, so that all levels cost about the same.
         epochs: of the levels; None: all that the backend has where it has few, or halves of the last.
     """
 
-    width: int = 16
+    width: int | None = None
     ratio: float | None = None
     epochs: tuple[int, ...] | None = None
 
     def levels(self, backend: Backend, budget: int) -> Levels:
         """See `Shape`."""
         epochs = self.epochs or usual_epochs(backend)
-        return Levels.pyramid(epochs, width=self.width, ratio=self.ratio, resumed=backend.resumed)
+        width = max(-(-epochs[-1] // max(epochs[0], 1)), NARROWEST) if self.width is None else self.width
+        return Levels.pyramid(epochs, width=width, ratio=self.ratio, resumed=backend.resumed)
 
 
 @dataclass(frozen=True, kw_only=True)

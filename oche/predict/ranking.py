@@ -210,9 +210,10 @@ def train_ranker(
         if not won.any():
             continue  # a batch of few labels may hold no pair
         scores = network(graphs[some], None if scaled is None else scaled[some])
-        lead = (scores[:, :, None] - scores[:, None, :])[:, won]  # members x pairs
+        lead = scores[:, :, None] - scores[:, None, :]  # members x N x N; all pairs are quicker than picking out some
         optimizer.zero_grad(set_to_none=True)
-        settings.loss(lead).mean(dim=1).sum().backward()  # type: ignore[no-untyped-call]
+        of_members = (settings.loss(lead) * won).sum(dim=(1, 2)) / won.sum()  # the mean over pairs
+        of_members.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return Ranker(network, scale)
 

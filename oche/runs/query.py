@@ -55,6 +55,9 @@ CANDIDATES = "candidates"
 FULL_TRAININGS = 25
 """Of whose epochs the budget consists that nobody gave."""
 
+UNTRAINED = 200
+"""Architectures that a zero-cost proxy labels, if one is asked for."""
+
 PROXY_BATCH = 32
 """Images that a zero-cost proxy sees."""
 
@@ -228,7 +231,7 @@ def find(session: SearchSession, share: float) -> tuple[Architecture, bool]:
     directory, options = session.directory, session.options
     work = directory.path / CANDIDATES
     planned = Planned.of(session, work)
-    course = planned.course(options.seed, options.query.untrained)
+    course = planned.course(options.seed, options.query.untrained or UNTRAINED)
     ledger = Ledger.take(directory.path / MEASUREMENTS, KIND, facts(course, planned.budget, options.seed))
     deadline = Deadline(session.share(share))
     if "search" not in directory.result:
@@ -310,8 +313,10 @@ def _executor(session: SearchSession, planned: Planned, shown: CourseProgress) -
     if planned.table is not None:
         return Here()
     query = session.options.query
-    threads = max((session.options.threads or 1) // query.workers, 1)
-    return make_executor(CampaignOptions(workers=query.workers, threads=threads, executor=query.executor), shown.report)
+    workers = query.workers or 1
+    threads = max((session.options.threads or 1) // workers, 1)
+    where = CampaignOptions(workers=workers, threads=threads, executor=query.executor or "local")
+    return make_executor(where, shown.report)
 
 
 def _words(course: Course, planned: Planned) -> str:
