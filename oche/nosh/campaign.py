@@ -8,16 +8,19 @@ proposed or measured twice; trainings under way go on from their checkpoints.
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from oche.architecture import Architecture
 from oche.campaign.ledger import Ledger, key_of
-from oche.campaign.task import Cell, Outcome, Task, Workplace
+from oche.campaign.run import entry_of
+from oche.campaign.task import Cell, Outcome, Stopped, Task, Workplace
 from oche.campaign.work import work
 from oche.clock import Deadline
 from oche.errors import InputError
+from oche.interrupt import Interrupted
 from oche.nosh.backend import Backend
 from oche.nosh.schedule import Job
 from oche.nosh.search import Course
@@ -165,6 +168,27 @@ class Here:
 
     def close(self) -> None:
         """There is nothing to end."""
+
+
+def work_through(campaign: Campaign, ledger: Ledger, place: Workplace) -> None:
+    """Do the whole search in this process, one measurement after the other.
+
+    Args:
+        campaign: the search.
+        ledger: its results file, whose lock the caller holds.
+        place: tells when to stop.
+
+    Raises:
+        Interrupted: it was told to stop; what it had measured is in the file.
+    """
+    while tasks := list(campaign.ready(ledger)):
+        for task in tasks:
+            outcome = work(task, place)
+            if isinstance(outcome, Stopped):
+                raise Interrupted(place.stop.received or signal.SIGINT, "stopped between two measurements")
+            ledger.append(entry_of(outcome))
+            nosh = campaign.course.nosh
+            place.report(min(nosh.spent.epochs / nosh.budget, 1.0), f"{len(nosh.candidates)} architectures")
 
 
 def explained(ledger: Ledger, error: InputError) -> InputError:

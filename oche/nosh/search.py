@@ -24,6 +24,9 @@ from oche.nosh.backend import Backend
 from oche.nosh.proposals import Evolution, Known, LocalSearch, Proposals, Ranked, Uniform
 from oche.nosh.schedule import Candidate, Levels, Nosh
 
+FULL_TRAININGS = 25
+"""Of whose epochs a budget consists that nobody gave."""
+
 NARROWEST = 8
 """Candidates that a round adds at least if nobody says otherwise; fewer would mean a new ranking for each few."""
 

@@ -37,7 +37,7 @@ from oche.nosh.backend import Backend
 from oche.nosh.campaign import ALONE, KIND, Campaign, Here, explained, facts
 from oche.nosh.progress import CourseProgress
 from oche.nosh.proposals import Ranked, drawn
-from oche.nosh.search import SEARCHES, Course, QuerySearch, query_search
+from oche.nosh.search import FULL_TRAININGS, SEARCHES, Course, QuerySearch, query_search
 from oche.nosh.training import TrainingBackend
 from oche.plain import described
 from oche.predict.proxies import Scorer, proxy
@@ -51,9 +51,6 @@ from oche.spaces.space import Space
 from oche.training.protocol import protocol
 
 CANDIDATES = "candidates"
-
-FULL_TRAININGS = 25
-"""Of whose epochs the budget consists that nobody gave."""
 
 UNTRAINED = 200
 """Architectures that a zero-cost proxy labels, if one is asked for."""
