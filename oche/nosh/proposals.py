@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from random import Random
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -91,6 +92,8 @@ class Proposals(ABC):
 class Uniform(Proposals):
     """Architectures drawn uniformly from those that are not known yet."""
 
+    CITES: ClassVar[tuple[str, ...]] = ("random-search",)
+
     def propose(self, known: Known, count: int) -> list[Architecture]:
         """See `Proposals`."""
         return drawn(known.space, known.seen, count, known.random)
@@ -112,6 +115,8 @@ class Ranked(Proposals):
         children: of each parent.
         generations: one after the other.
     """
+
+    CITES: ClassVar[tuple[str, ...]] = ("rank-nosh", "wang-2021", "gates")
 
     ranking: RankingSettings = RankingSettings()
     explored: float = 0.1
@@ -190,6 +195,8 @@ class Evolution(Proposals):
         sample: how many compete to be the parent.
     """
 
+    CITES: ClassVar[tuple[str, ...]] = ("evolution",)
+
     population: int = 20
     sample: int = 5
 
@@ -224,6 +231,8 @@ class LocalSearch(Proposals):
     White, Nolen, Savani ("Exploring the Loss Landscape in Neural Architecture Search") call it local search with
     "query until lower". The course is read off the candidates: every one is a start, or a neighbour that was tried.
     """
+
+    CITES: ClassVar[tuple[str, ...]] = ("local-search",)
 
     def propose(self, known: Known, count: int) -> list[Architecture]:
         """See `Proposals`."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from oche.architecture import Architecture
 from oche.campaign.task import Workplace
@@ -57,6 +58,8 @@ class Rounds(Shape):
         epochs: of the levels; None: all that the backend has where it has few, or halves of the last.
     """
 
+    CITES: ClassVar[tuple[str, ...]] = ("rank-nosh", "wang-2021")
+
     width: int | None = None
     ratio: float | None = None
     epochs: tuple[int, ...] | None = None
@@ -76,6 +79,8 @@ class OneRound(Shape):
         ratio: one in so many goes up from each level; None: as their epochs, so that all levels cost about the same.
         epochs: as of `Rounds`.
     """
+
+    CITES: ClassVar[tuple[str, ...]] = ("halving",)
 
     ratio: float | None = None
     epochs: tuple[int, ...] | None = None

@@ -71,6 +71,7 @@ class SynFlow(Proxy):
     The score is `log(1 + sum)`, which ranks alike and does not overflow; computed in float64.
     """
 
+    CITES: ClassVar[tuple[str, ...]] = ("synflow", "zero-cost")
     name: ClassVar[str] = "synflow"
     sees_images: ClassVar[bool] = False
 
@@ -102,6 +103,7 @@ class JacobianCovariance(Proxy):
     `-sum(log(v + k) + 1 / (v + k))`, largest for uncorrelated rows.
     """
 
+    CITES: ClassVar[tuple[str, ...]] = ("naswot", "zero-cost")
     name: ClassVar[str] = "jacob-cov"
     sees_images: ClassVar[bool] = True
 
@@ -131,6 +133,7 @@ class Naswot(Proxy):
     `K_ij = N_A - hamming(c_i, c_j)`, and the score is `log |det K|` (Mellor et al., Eq. 2 and 3).
     """
 
+    CITES: ClassVar[tuple[str, ...]] = ("naswot",)
     name: ClassVar[str] = "naswot"
     sees_images: ClassVar[bool] = True
 
@@ -157,6 +160,7 @@ class Naswot(Proxy):
 class GradientNorm(Proxy):
     """The Euclidean norms of the gradients of the cross-entropy of one batch, summed over the weight tensors."""
 
+    CITES: ClassVar[tuple[str, ...]] = ("zero-cost",)
     name: ClassVar[str] = "grad-norm"
     sees_images: ClassVar[bool] = True
 

@@ -9,6 +9,8 @@ from typing import Any
 from oche.citations import cited, cited_by_space, entries, parts_of
 from oche.config.options import OutputOptions
 from oche.methods import METHODS
+from oche.nosh.search import SEARCHES
+from oche.predict.proxies import PROXIES
 from oche.report.words import print_json
 from oche.runs.record import RunRecord
 
@@ -33,8 +35,9 @@ def _of_method(run: RunRecord) -> Iterator[str]:
     """By the parts that a finished search wrote down; before that by the method that was asked for."""
     planned = METHODS.get(run.options.get("method", ""))
     if "method" in run.parts:
-        papers = {type(p).__name__: tuple(getattr(p, "CITES", ())) for p in parts_of(tuple(METHODS.values()))}
-        for name in _named_parts(run.parts["method"]):
+        known = (*METHODS.values(), *SEARCHES.values(), *PROXIES.values())
+        papers = {type(p).__name__: tuple(getattr(p, "CITES", ())) for p in parts_of(known)}
+        for name in _named_parts([run.parts["method"], run.parts.get("proxy")]):
             yield from papers.get(name, ())
     elif planned:
         yield from cited(planned.fitted(_space_name(run), run.data["name"]))

@@ -15,6 +15,7 @@ from oche.config.options import OutputOptions
 from oche.data.options import KNOWN, PATHS
 from oche.methods import METHODS, Method, method
 from oche.mixture.perturbation import Unperturbed
+from oche.nosh.search import SEARCHES, QuerySearch
 from oche.plain import described
 from oche.report.words import NONE, new_console, new_table, print_block, print_json, print_line
 from oche.spaces.registry import SPACES, known_architectures, space
@@ -29,6 +30,7 @@ LABEL_WIDTH = 18
 def list_methods(output: OutputOptions) -> None:
     """Print the search methods, each with its part on every axis."""
     rows = [{"name": name, "summary": m.summary, "reference": m.reference, **_axes(m)} for name, m in METHODS.items()]
+    rows += [{"name": name, "summary": s.summary, "reference": s.reference} for name, s in SEARCHES.items()]
     if output.json:
         print(json.dumps(rows, indent=1))
     elif output.quiet:
@@ -43,7 +45,7 @@ def show_method(name: str, output: OutputOptions) -> None:
     Raises:
         InputError: the name is unknown.
     """
-    chosen = method(name)
+    chosen: Method | QuerySearch = SEARCHES[name] if name in SEARCHES else method(name)
     papers = bibliography(chosen)
     if output.json:
         print_json(described(chosen) | {"bibtex": papers})
@@ -57,7 +59,7 @@ def show_method(name: str, output: OutputOptions) -> None:
     for field in fields(chosen):
         if field.name not in NOT_NUMBERS:
             print_line(console, f"{_label(field.name):<{LABEL_WIDTH}}{_value(getattr(chosen, field.name))}")
-    for variant in chosen.variants:
+    for variant in chosen.variants if isinstance(chosen, Method) else ():
         where = ", ".join(variant.spaces) + (f" on {', '.join(variant.data)}" if variant.data else "")
         print_line(console, f"in {where}:")
         for name, value in variant.changes.items():
@@ -108,6 +110,9 @@ def _print_methods() -> None:
     print_block(console, table)
     for name, m in METHODS.items():
         print_line(console, f"{name:<{LABEL_WIDTH}}{m.summary}")
+    print_line(console, "\nwithout a supernet, by training architectures or asking a table:")
+    for name, search in SEARCHES.items():
+        print_line(console, f"{name:<{LABEL_WIDTH}} {search.summary}")
 
 
 def _label(field: str) -> str:

@@ -119,6 +119,8 @@ def opening(session: SearchSession) -> Callable[[], None]:
     course = Course(planned.search, planned.backend, planned.budget, session.options.seed)
     options, space = session.options, resolve_space(session.options.space, session.sizes)
     parts = {"space": space, "method": planned.search, "levels": course.nosh.levels}
+    if planned.scorer is not None:
+        parts["proxy"] = planned.scorer.proxy
     if planned.table is None:
         parts |= {"protocol": resolve_protocol(options.train, session.sizes)} if isinstance(options, RunCommand) else {}
         return lambda: session.create(options.method, parts, {"space.json": space.to_json()})
