@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -27,6 +28,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import bootstrap
 
+import oche
 from oche.architecture import Architecture
 from oche.bench.curve_truth import CurveTruth
 from oche.bench.curves import CurveTable
@@ -35,7 +37,7 @@ from oche.bench.truth import Truth
 from oche.campaign.ledger import Entry, Ledger
 from oche.campaign.run import run_campaign
 from oche.campaign.task import Cell, Done, Task, Workplace, cell_name
-from oche.nosh.backend import Backend, CurveBackend, ScheduleBackend
+from oche.nosh.backend import TASKS, Backend, CurveBackend, ScheduleBackend
 from oche.nosh.campaign import Here
 from oche.nosh.search import SEARCHES, Course, query_search, run_here
 from oche.report.anytime import COLOURS
@@ -69,7 +71,9 @@ class Cells:
 
     def run(self, workplace: Workplace) -> dict[str, Any]:
         began = time.perf_counter()
-        course = Course(query_search(self.search), backend(self.table, self.seed), self.budget, self.seed)
+        untrained = level_zero(self.search, self.table, self.seed)
+        where = backend(self.table, self.seed)
+        course = Course(query_search(self.search), where, self.budget, self.seed, untrained=untrained)
         found = run_here(course, workplace)
         return {
             "architecture": dict(found.architecture.items),
@@ -87,6 +91,15 @@ def backend(table: str, seed: int) -> Backend:
         return ScheduleBackend(Table.embedded(), "cifar10")
     curves = CurveTable.embedded(table)
     return CurveBackend(curves, seed % curves.seeds)
+
+
+@cache
+def level_zero(search: str, table: str, seed: int) -> Mapping[Architecture, float]:
+    """Scores of untrained architectures, at 3 cells and 8 channels; the same at every budget."""
+    space = oche.space(table)
+    size = space.replace(supernet_stack=replace(space.supernet_stack, cells=3, channels=8))
+    digits = oche.ImageTask(channels=1, height=8, width=8, classes=10)
+    return query_search(search).level_zero(size, TASKS["cifar10"] if table == "nasbench201" else digits, None, seed)
 
 
 def test_accuracy(table: str, architecture: Architecture) -> float:

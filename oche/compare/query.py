@@ -19,7 +19,7 @@ from oche.campaign.task import Cell, Workplace, cell_slug
 from oche.compare.tasks import SPLIT, Setting
 from oche.errors import InputError
 from oche.methods import method
-from oche.nosh.backend import Backend, CurveBackend, ScheduleBackend
+from oche.nosh.backend import TASKS, Backend, CurveBackend, ScheduleBackend
 from oche.nosh.campaign import KIND, Campaign, facts, work_through
 from oche.nosh.search import FULL_TRAININGS, SEARCHES, Course, QuerySearch, query_search, run_here
 from oche.nosh.training import TrainingBackend
@@ -72,8 +72,11 @@ class QueryCell:
             InputError: it cannot be made here, such as with a budget below one round.
         """
         search, budget = parsed(self.method)
-        backend = self._backend()
-        return Course(search, backend, budget or FULL_TRAININGS * backend.epochs[-1], self.seed)
+        backend, setting = self._backend(), self.setting
+        by_schedules = isinstance(backend, ScheduleBackend)
+        task = TASKS[setting.truth] if by_schedules else setting.data.read().task
+        untrained = search.level_zero(setting.space, task, None, self.seed)
+        return Course(search, backend, budget or FULL_TRAININGS * backend.epochs[-1], self.seed, untrained=untrained)
 
     def run(self, workplace: Workplace) -> dict[str, Any]:
         """See `Task`."""

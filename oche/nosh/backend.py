@@ -23,6 +23,7 @@ from oche.errors import InputError
 from oche.nosh.schedule import Levels
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
+from oche.task import ImageTask
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,14 @@ class ScheduleBackend(Backend):
         if self.data == SECONDS_DATA:
             seconds = self.table.seconds(architecture) * epochs / SECONDS_EPOCHS
         return Measured(self.table.accuracy(architecture, self.data, epochs=epochs), seconds)
+
+
+TASKS = {
+    "cifar10": ImageTask(channels=3, height=32, width=32, classes=10),
+    "cifar100": ImageTask(channels=3, height=32, width=32, classes=100),
+    "imagenet16-120": ImageTask(channels=3, height=16, width=16, classes=120),
+}
+"""The shapes behind NAS-Bench-201's data, which nobody reads."""
 
 
 def _and(numbers: tuple[int, ...]) -> str:

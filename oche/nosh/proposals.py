@@ -4,6 +4,7 @@
 |---|---|---|
 | `Uniform` | random ones | |
 | `Ranked` | what the ranking network puts first | Wang-2021, Sec. 4.1.2 |
+| `Scored` | the best by a zero-cost proxy | Abdelfattah et al., ICLR 2021 |
 | `Evolution` | mutants of the best of a random few of the youngest | Real et al., AAAI 2019 (regularized evolution) |
 | `LocalSearch` | neighbours of the best so far, until none is better | White et al., UAI 2021 |
 
@@ -181,6 +182,18 @@ class Ranked(Proposals):
         hopes = scores.mean(dim=0) + self.optimism * scores.std(dim=0, correction=0)
         found: list[int] = torch.argsort(hopes, descending=True, stable=True).tolist()
         return found
+
+
+@dataclass(frozen=True)
+class Scored(Proposals):
+    """The untrained architectures with the highest scores, one after the other."""
+
+    CITES: ClassVar[tuple[str, ...]] = ("zero-cost",)
+
+    def propose(self, known: Known, count: int) -> list[Architecture]:
+        """See `Proposals`."""
+        left = [a for a in known.untrained if a not in known.seen]
+        return sorted(left, key=lambda a: (-known.untrained[a], a.to_json()))[:count]
 
 
 @dataclass(frozen=True, kw_only=True)

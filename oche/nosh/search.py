@@ -6,6 +6,7 @@
 | `rank-full` | every architecture trained to the end | `Ranked`: a predictor without NOSH |
 | `nosh` | a pyramid, round by round | `Uniform`: NOSH without a predictor |
 | `successive-halving` | a pyramid of one round as wide as the budget | `Uniform` |
+| `proxy-search` | every architecture trained to the end | `Scored` |
 | `random-search` | every architecture trained to the end | `Uniform` |
 | `evolution` | the same, one by one | `Evolution` |
 | `local-search` | the same, one by one | `LocalSearch` |
@@ -16,14 +17,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import ClassVar
 
 from oche.architecture import Architecture
 from oche.campaign.task import Workplace
+from oche.data.batches import Batch
 from oche.errors import InputError, named
 from oche.nosh.backend import Backend
-from oche.nosh.proposals import Evolution, Known, LocalSearch, Proposals, Ranked, Uniform
+from oche.nosh.proposals import Evolution, Known, LocalSearch, Proposals, Ranked, Scored, Uniform, drawn
 from oche.nosh.schedule import Candidate, Levels, Nosh
+from oche.predict.proxies import Proxy, Scorer, SynFlow
+from oche.randomness import derive
+from oche.spaces.space import Space
+from oche.task import ImageTask
 
 FULL_TRAININGS = 25
 """Of whose epochs a budget consists that nobody gave."""
@@ -123,6 +130,11 @@ class QuerySearch:
         reference: the paper.
         shape: of its levels.
         proposals: what it adds.
+        proxy: labels untrained architectures, level 0; None: nothing does.
+        untrained: how many.
+
+    Raises:
+        InputError: the proposals need a proxy and there is none, or have no use for one.
     """
 
     name: str
@@ -130,6 +142,34 @@ class QuerySearch:
     reference: str
     shape: Shape
     proposals: Proposals
+    proxy: Proxy | None = None
+    untrained: int = 200
+
+    def __post_init__(self) -> None:
+        if self.proxy is not None and not isinstance(self.proposals, Ranked | Scored):
+            raise InputError(
+                f"a zero-cost proxy is of no use to {self.name}, which ranks nothing; leave it out, or give --method "
+                "rank-nosh or proxy-search"
+            )
+        if self.proxy is None and isinstance(self.proposals, Scored):
+            raise InputError(f"{self.name} goes by a zero-cost proxy, but there is none; give one such as synflow")
+
+    def level_zero(self, space: Space, task: ImageTask, batch: Batch | None, seed: int) -> Mapping[Architecture, float]:
+        """The scores of random architectures that are not trained; none without a proxy.
+
+        Args:
+            space: of the architectures, with the size of the networks that are scored.
+            task: shapes of images and outputs.
+            batch: images and labels; None: there are none.
+            seed: of the choice and of initial weights.
+
+        Raises:
+            InputError: the proxy needs images and there are none.
+        """
+        if self.proxy is None:
+            return {}
+        scorer = Scorer(proxy=self.proxy, space=space, task=task, stack=space.supernet_stack, batch=batch, seed=seed)
+        return scorer.scores(drawn(space, set(), self.untrained, Random(derive(seed, "untrained"))))
 
 
 WANG = "Wang: Towards Efficient, Effective, and Robust NAS Methods, Ch. 4; Wang et al.: RANK-NOSH. ICCV 2021."
@@ -166,6 +206,15 @@ HALVING = QuerySearch(
     proposals=Uniform(),
 )
 
+PROXY = QuerySearch(
+    name="proxy-search",
+    summary="Goes by a zero-cost proxy alone: the best of some random architectures are trained to the end.",
+    reference="Abdelfattah, Mehrotra, Dudziak, Lane: Zero-Cost Proxies for Lightweight NAS. ICLR 2021.",
+    shape=Whole(),
+    proposals=Scored(),
+    proxy=SynFlow(),
+)
+
 RANDOM = QuerySearch(
     name="random-search",
     summary="Random architectures, each trained to the end; the best by validation.",
@@ -190,7 +239,9 @@ LOCAL = QuerySearch(
     proposals=LocalSearch(),
 )
 
-SEARCHES: dict[str, QuerySearch] = {s.name: s for s in (RANK_NOSH, RANK_FULL, NOSH, HALVING, RANDOM, EVOLUTION, LOCAL)}
+SEARCHES: dict[str, QuerySearch] = {
+    s.name: s for s in (RANK_NOSH, RANK_FULL, NOSH, HALVING, PROXY, RANDOM, EVOLUTION, LOCAL)
+}
 
 
 def query_search(name: str) -> QuerySearch:

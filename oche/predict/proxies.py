@@ -110,8 +110,8 @@ class JacobianCovariance(Proxy):
     def score(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:
         """See `Proxy`."""
         images = images.detach().clone().requires_grad_(True)
-        (jacobian,) = torch.autograd.grad(network.train()(images).sum(), images)
-        return self.of_jacobian(jacobian.flatten(1))
+        (jacobian,) = torch.autograd.grad(network.train()(images).sum(), images, allow_unused=True)
+        return -math.inf if jacobian is None else self.of_jacobian(jacobian.flatten(1))
 
     @staticmethod
     def of_jacobian(jacobian: Tensor) -> float:

@@ -37,7 +37,7 @@ def _of_method(run: RunRecord) -> Iterator[str]:
     if "method" in run.parts:
         known = (*METHODS.values(), *SEARCHES.values(), *PROXIES.values())
         papers = {type(p).__name__: tuple(getattr(p, "CITES", ())) for p in parts_of(known)}
-        for name in _named_parts([run.parts["method"], run.parts.get("proxy")]):
+        for name in _named_parts(run.parts["method"]):
             yield from papers.get(name, ())
     elif planned:
         yield from cited(planned.fitted(_space_name(run), run.data["name"]))

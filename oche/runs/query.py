@@ -11,7 +11,7 @@ and what was found is trained and tested like the result of any other search.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from random import Random
@@ -36,11 +36,10 @@ from oche.interrupt import Interrupted
 from oche.nosh.backend import Backend
 from oche.nosh.campaign import ALONE, KIND, Campaign, Here, explained, facts
 from oche.nosh.progress import CourseProgress
-from oche.nosh.proposals import Ranked, drawn
 from oche.nosh.search import FULL_TRAININGS, SEARCHES, Course, QuerySearch, query_search
 from oche.nosh.training import TrainingBackend
 from oche.plain import described
-from oche.predict.proxies import Scorer, proxy
+from oche.predict.proxies import proxy
 from oche.randomness import derive
 from oche.report.queries import MEASUREMENTS
 from oche.runs.directory import RunDirectory, as_json
@@ -51,9 +50,6 @@ from oche.spaces.space import Space
 from oche.training.protocol import protocol
 
 CANDIDATES = "candidates"
-
-UNTRAINED = 200
-"""Architectures that a zero-cost proxy labels, if one is asked for."""
 
 PROXY_BATCH = 32
 """Images that a zero-cost proxy sees."""
@@ -76,18 +72,18 @@ class Planned:
         backend: what measures.
         budget: epochs.
         table: what knows the truth; None: nothing does.
-        scorer: of untrained architectures; None: they are not scored.
+        untrained: level 0 of the pyramid.
     """
 
     search: QuerySearch
     backend: Backend
     budget: int
     table: KnownSpace | None
-    scorer: Scorer | None
+    untrained: Mapping[Architecture, float]
 
     @classmethod
     def of(cls, session: SearchSession, work: Path) -> Planned:
-        """Refuse what cannot be done, before there is a directory.
+        """Refuse what cannot be done, and score untrained architectures, if that is wanted.
 
         Args:
             session: with its options.
@@ -102,25 +98,19 @@ class Planned:
         table = table_of(session)
         backend = table.backend if table is not None else _training(session, space, work)
         budget = options.query.budget or FULL_TRAININGS * backend.epochs[-1]
-        return cls(search, backend, budget, table, _scorer(session, space, search, table))
+        return cls(search, backend, budget, table, _level_zero(session, space, search, table))
 
-    def course(self, seed: int, untrained: int) -> Course:
-        """The search at its beginning; untrained architectures are scored now, if they are at all."""
-        scores = None
-        if self.scorer is not None:
-            some = drawn(self.backend.space, set(), untrained, Random(derive(seed, "untrained")))
-            scores = self.scorer.scores(some)
-        return Course(self.search, self.backend, self.budget, seed, untrained=scores)
+    def course(self, seed: int) -> Course:
+        """The search at its beginning."""
+        return Course(self.search, self.backend, self.budget, seed, untrained=self.untrained)
 
 
 def opening(session: SearchSession) -> Callable[[], None]:
     """Check everything, and return what makes the run directory."""
     planned = Planned.of(session, Path(CANDIDATES))
-    course = Course(planned.search, planned.backend, planned.budget, session.options.seed)
+    course = planned.course(session.options.seed)
     options, space = session.options, resolve_space(session.options.space, session.sizes)
     parts = {"space": space, "method": planned.search, "levels": course.nosh.levels}
-    if planned.scorer is not None:
-        parts["proxy"] = planned.scorer.proxy
     if planned.table is None:
         parts |= {"protocol": resolve_protocol(options.train, session.sizes)} if isinstance(options, RunCommand) else {}
         return lambda: session.create(options.method, parts, {"space.json": space.to_json()})
@@ -166,9 +156,12 @@ def _with_options(search: QuerySearch, options: QueryOptions) -> QuerySearch:
     for name in given.keys() - mine:
         option = "levels" if name == "epochs" else name
         raise InputError(f"--query.{option} is of no use to {search.name}; leave it out, or give --method rank-nosh")
-    if options.proxy is not None and not isinstance(search.proposals, Ranked):
-        raise InputError(f"--query.proxy is of no use to {search.name}, which ranks nothing; give --method rank-nosh")
-    return replace(search, shape=replace(search.shape, **given))  # type: ignore[type-var]
+    changes: dict[str, Any] = {"shape": replace(search.shape, **given)}  # type: ignore[type-var]
+    if options.proxy is not None:
+        changes["proxy"] = proxy(options.proxy)
+    if options.untrained is not None:
+        changes["untrained"] = options.untrained
+    return replace(search, **changes)
 
 
 def _training(session: SearchSession, space: Space, work: Path) -> TrainingBackend:
@@ -196,18 +189,18 @@ def _training(session: SearchSession, space: Space, work: Path) -> TrainingBacke
     )
 
 
-def _scorer(session: SearchSession, space: Space, search: QuerySearch, table: KnownSpace | None) -> Scorer | None:
-    options = session.options
-    if options.query.proxy is None:
-        return None
-    named, batch = proxy(options.query.proxy), None
+def _level_zero(
+    session: SearchSession, space: Space, search: QuerySearch, table: KnownSpace | None
+) -> Mapping[Architecture, float]:
+    seed, batch = session.options.seed, None
     if isinstance(table, KnownSchedules):
         task = table.task
     else:
         task = session.dataset.task
-        feed = search_feed(session.dataset, PROXY_BATCH, options.seed, session.device, 0.0, fit=True)
-        batch = next(feed.train.epoch(0))
-    return Scorer(proxy=named, space=space, task=task, stack=space.supernet_stack, batch=batch, seed=options.seed)
+        if search.proxy is not None and search.proxy.sees_images:
+            feed = search_feed(session.dataset, PROXY_BATCH, seed, session.device, 0.0, fit=True)
+            batch = next(feed.train.epoch(0))
+    return search.level_zero(space, task, batch, seed)
 
 
 # -- the pieces of the run -------------------------------------------------------------------------------------------
@@ -230,7 +223,7 @@ def find(session: SearchSession, share: float) -> tuple[Architecture, bool]:
     directory, options = session.directory, session.options
     work = directory.path / CANDIDATES
     planned = Planned.of(session, work)
-    course = planned.course(options.seed, options.query.untrained or UNTRAINED)
+    course = planned.course(options.seed)
     ledger = Ledger.take(directory.path / MEASUREMENTS, KIND, facts(course, planned.budget, options.seed))
     deadline = Deadline(session.share(share))
     if "search" not in directory.result:

@@ -16,18 +16,11 @@ from oche.bench.ranking import Ranking
 from oche.bench.table import Table
 from oche.bench.truth import Truth
 from oche.config.options import RunCommand, SearchCommand
-from oche.nosh.backend import Backend, CurveBackend, ScheduleBackend
+from oche.nosh.backend import TASKS, Backend, CurveBackend, ScheduleBackend
 from oche.runs.session import Session
 from oche.task import ImageTask
 
 SearchSession = Session[RunCommand] | Session[SearchCommand]
-
-NASBENCH201_TASKS = {
-    "cifar10": ImageTask(channels=3, height=32, width=32, classes=10),
-    "cifar100": ImageTask(channels=3, height=32, width=32, classes=100),
-    "imagenet16-120": ImageTask(channels=3, height=16, width=16, classes=120),
-}
-"""The shapes behind the table's data, which are not read."""
 
 
 class KnownSpace(ABC):
@@ -81,7 +74,7 @@ class KnownSchedules(KnownSpace):
     @property
     def task(self) -> ImageTask:
         """See `KnownSpace`."""
-        return NASBENCH201_TASKS[self.data]
+        return TASKS[self.data]
 
     def accuracy(self, architecture: Architecture) -> float:
         """See `KnownSpace`."""

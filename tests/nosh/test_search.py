@@ -13,7 +13,9 @@ from oche.nosh.backend import CurveBackend, ScheduleBackend
 from oche.nosh.proposals import Ranked
 from oche.nosh.schedule import Levels
 from oche.nosh.search import NOSH, RANDOM, RANK_FULL, RANK_NOSH, SEARCHES, Course, Rounds, query_search, run_here
+from oche.predict.proxies import Parameters
 from oche.predict.ranking import RankingSettings
+from oche.task import ImageTask
 
 
 @pytest.mark.parametrize("name", list(SEARCHES))
@@ -21,7 +23,10 @@ def test_a_budget_is_kept_and_used(name: str, curves: CurveBackend, place: Workp
     search = SEARCHES[name]
     if isinstance(search.proposals, Ranked):
         search = replace(search, proposals=Ranked(ranking=RankingSettings(members=2, steps=20)))
-    course = Course(search, curves, 400, 0)
+    task = ImageTask(channels=1, height=8, width=8, classes=10)
+    untrained = search.level_zero(curves.space, task, None, 0)
+    assert bool(untrained) == (search.proxy is not None)
+    course = Course(search, curves, 400, 0, untrained=untrained)
     found = run_here(course, place)
     nosh = course.nosh
     assert nosh.spent.epochs == sum(course.epochs(c.level) for c in nosh.candidates) <= 400
@@ -31,9 +36,9 @@ def test_a_budget_is_kept_and_used(name: str, curves: CurveBackend, place: Workp
     assert nosh.spent.seconds == pytest.approx(seconds)
     assert found.level == nosh.levels.top
     assert found.labels[-1] == max(c.labels[-1] for c in nosh.candidates if c.level == found.level)
-    again = Course(search, curves, 400, 0)
+    again = Course(search, curves, 400, 0, untrained=untrained)
     assert run_here(again, place) == found
-    other = Course(search, curves, 400, 1)
+    other = Course(search, curves, 400, 1, untrained=search.level_zero(curves.space, task, None, 1))
     run_here(other, place)
     assert [c.architecture for c in other.nosh.candidates] != [c.architecture for c in nosh.candidates]
 
@@ -71,6 +76,16 @@ def test_it_is_better_than_random_search_and_quick(schedules: ScheduleBackend, p
     assert mean(accuracies(RANK_NOSH, budget)) > mean(accuracies(RANDOM, budget)) + 0.3
 
 
+def test_a_proxy_search_goes_by_its_proxy_alone(curves: CurveBackend, place: Workplace) -> None:
+    search = replace(SEARCHES["proxy-search"], proxy=Parameters(), untrained=50)
+    untrained = search.level_zero(curves.space, ImageTask(channels=1, height=8, width=8, classes=10), None, 0)
+    assert untrained == {a: float(curves.table.parameters(a)) for a in untrained}
+    course = Course(search, curves, 200, 0, untrained=untrained)
+    run_here(course, place)
+    trained = [untrained[c.architecture] for c in course.nosh.candidates]
+    assert trained == sorted(untrained.values(), reverse=True)[:5]
+
+
 def test_bad_input(curves: CurveBackend, schedules: ScheduleBackend) -> None:
     with pytest.raises(InputError, match=r"costs \d+ epochs, but the budget is 100; give at least"):
         Course(RANK_NOSH, schedules, 100, 0)
@@ -82,5 +97,9 @@ def test_bad_input(curves: CurveBackend, schedules: ScheduleBackend) -> None:
         Course(search, curves, 1000, 0)
     with pytest.raises(InputError, match="adds 200 architectures, but space 'bench125' has 125"):
         Course(replace(RANK_FULL, shape=Rounds(width=200)), curves, 20_000, 0)
+    with pytest.raises(InputError, match="a zero-cost proxy is of no use to random-search"):
+        replace(RANDOM, proxy=Parameters())
+    with pytest.raises(InputError, match="proxy-search goes by a zero-cost proxy, but there is none"):
+        replace(SEARCHES["proxy-search"], proxy=None)
     with pytest.raises(InputError, match="unknown search 'rank-nash'; did you mean 'rank-nosh'"):
         query_search("rank-nash")

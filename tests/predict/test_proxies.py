@@ -163,6 +163,12 @@ def test_an_architecture_has_one_score(name: str) -> None:
         assert math.isfinite(first)
 
 
+@pytest.mark.parametrize("name", list(PROXIES))
+def test_a_network_that_passes_nothing_is_last(name: str) -> None:
+    scorer = Scorer(proxy=proxy(name), space=BENCH201, task=TASK, stack=STACK, batch=batch())
+    assert scorer.score(DEAD) < scorer.score(RICH)
+
+
 def test_what_needs_images_says_so() -> None:
     for name in ("jacob-cov", "naswot", "grad-norm"):
         with pytest.raises(InputError, match=rf"{name}' needs a batch of images.*take synflow, parameters or madds"):

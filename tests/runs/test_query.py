@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
 import pytest
@@ -104,6 +105,17 @@ def test_candidates_are_trained_where_no_table_knows_them(tmp_path: Path, capsys
     assert result(cut)["network"]["test"] == result(whole)["network"]["test"]
 
 
+@pytest.mark.parametrize("words", [("rank-nosh", "--query.budget", "500"), ("proxy-search", "--query.budget", "400")])
+def test_level_zero_needs_no_images_where_the_proxy_does_not(words: tuple[str, ...], tmp_path: Path) -> None:
+    """By the number of parameters, with which an all-convolution cell is the best that there is."""
+    run = tmp_path / "run"
+    given = ("--query.proxy", "parameters", "--query.untrained", "30", "--space", "nasbench201", "--data", "cifar10")
+    assert main(["search", *given, "--method", *words, "--run", str(run), "--quiet", "--threads", "1"]) == 0
+    added = [Architecture.from_json(json.dumps(a)) for a in measured(run)[0]["architectures"]]
+    sizes = [Table.embedded().parameters(i) for i in range(0, 15_625, 100)]
+    assert median(map(Table.embedded().parameters, added)) > quantiles(sizes, n=10)[-1], "some are drawn at random"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -112,7 +124,7 @@ def test_candidates_are_trained_where_no_table_knows_them(tmp_path: Path, capsys
         ((*NASBENCH201, "--query.levels", "20,10"), "must increase from at least 1, but got 20, 10"),
         ((*NASBENCH201, "--query.levels", "12,100"), "need what is known after 100"),
         ((*NASBENCH201, "--query.levels", "a"), "levels are numbers of epochs, such as 5,10,20,40, but got 'a'"),
-        ((*NASBENCH201, "--query.proxy", "synflow"), "--query.proxy is of no use to nosh, which ranks nothing"),
+        ((*NASBENCH201, "--query.proxy", "synflow"), "a zero-cost proxy is of no use to nosh, which ranks nothing"),
         ((*NASBENCH201, "--search.logit_lr", "1"), "--search.logit_lr is of no use to nosh"),
         (
             ("--space", "nasbench201", "--data", "cifar10", "--method", "rank-nosh", "--query.proxy", "naswot"),
