@@ -99,7 +99,8 @@ def level_zero(search: str, table: str, seed: int) -> Mapping[Architecture, floa
     space = oche.space(table)
     size = space.replace(supernet_stack=replace(space.supernet_stack, cells=3, channels=8))
     digits = oche.ImageTask(channels=1, height=8, width=8, classes=10)
-    return query_search(search).level_zero(size, TASKS["cifar10"] if table == "nasbench201" else digits, None, seed)
+    task, by = TASKS["cifar10"] if table == "nasbench201" else digits, query_search(search)
+    return by.level_zero(by.scorer(size, task, None, seed))
 
 
 def test_accuracy(table: str, architecture: Architecture) -> float:

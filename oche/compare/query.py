@@ -75,7 +75,7 @@ class QueryCell:
         backend, setting = self._backend(), self.setting
         by_schedules = isinstance(backend, ScheduleBackend)
         task = TASKS[setting.truth] if by_schedules else setting.data.read().task
-        untrained = search.level_zero(setting.space, task, None, self.seed)
+        untrained = search.level_zero(search.scorer(setting.space, task, None, self.seed))
         return Course(search, backend, budget or FULL_TRAININGS * backend.epochs[-1], self.seed, untrained=untrained)
 
     def run(self, workplace: Workplace) -> dict[str, Any]:

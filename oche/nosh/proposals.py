@@ -210,7 +210,7 @@ class Evolution(Proposals):
 
     CITES: ClassVar[tuple[str, ...]] = ("evolution",)
 
-    population: int = 20
+    population: int = 10
     sample: int = 5
 
     def __post_init__(self) -> None:

@@ -154,8 +154,8 @@ class QuerySearch:
         if self.proxy is None and isinstance(self.proposals, Scored):
             raise InputError(f"{self.name} goes by a zero-cost proxy, but there is none; give one such as synflow")
 
-    def level_zero(self, space: Space, task: ImageTask, batch: Batch | None, seed: int) -> Mapping[Architecture, float]:
-        """The scores of random architectures that are not trained; none without a proxy.
+    def scorer(self, space: Space, task: ImageTask, batch: Batch | None, seed: int) -> Scorer | None:
+        """What scores untrained architectures; None without a proxy.
 
         Args:
             space: of the architectures, with the size of the networks that are scored.
@@ -167,9 +167,14 @@ class QuerySearch:
             InputError: the proxy needs images and there are none.
         """
         if self.proxy is None:
+            return None
+        return Scorer(proxy=self.proxy, space=space, task=task, stack=space.supernet_stack, batch=batch, seed=seed)
+
+    def level_zero(self, scorer: Scorer | None) -> Mapping[Architecture, float]:
+        """The scores of `untrained` random architectures; none without a scorer."""
+        if scorer is None:
             return {}
-        scorer = Scorer(proxy=self.proxy, space=space, task=task, stack=space.supernet_stack, batch=batch, seed=seed)
-        return scorer.scores(drawn(space, set(), self.untrained, Random(derive(seed, "untrained"))))
+        return scorer.scores(drawn(scorer.space, set(), self.untrained, Random(derive(scorer.seed, "untrained"))))
 
 
 WANG = "Wang: Towards Efficient, Effective, and Robust NAS Methods, Ch. 4; Wang et al.: RANK-NOSH. ICCV 2021."
@@ -186,7 +191,7 @@ RANK_FULL = QuerySearch(
     name="rank-full",
     summary="The predictor of rank-nosh with every proposed architecture trained to the end: what NOSH saves against.",
     reference=WANG,
-    shape=Whole(width=8),
+    shape=Whole(width=4),
     proposals=Ranked(),
 )
 

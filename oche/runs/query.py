@@ -11,7 +11,7 @@ and what was found is trained and tested like the result of any other search.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from random import Random
@@ -39,7 +39,7 @@ from oche.nosh.progress import CourseProgress
 from oche.nosh.search import FULL_TRAININGS, SEARCHES, Course, QuerySearch, query_search
 from oche.nosh.training import TrainingBackend
 from oche.plain import described
-from oche.predict.proxies import proxy
+from oche.predict.proxies import Scorer, proxy
 from oche.randomness import derive
 from oche.report.queries import MEASUREMENTS
 from oche.runs.directory import RunDirectory, as_json
@@ -72,18 +72,18 @@ class Planned:
         backend: what measures.
         budget: epochs.
         table: what knows the truth; None: nothing does.
-        untrained: level 0 of the pyramid.
+        scorer: of untrained architectures; None: they are not scored.
     """
 
     search: QuerySearch
     backend: Backend
     budget: int
     table: KnownSpace | None
-    untrained: Mapping[Architecture, float]
+    scorer: Scorer | None
 
     @classmethod
     def of(cls, session: SearchSession, work: Path) -> Planned:
-        """Refuse what cannot be done, and score untrained architectures, if that is wanted.
+        """Refuse what cannot be done.
 
         Args:
             session: with its options.
@@ -98,17 +98,18 @@ class Planned:
         table = table_of(session)
         backend = table.backend if table is not None else _training(session, space, work)
         budget = options.query.budget or FULL_TRAININGS * backend.epochs[-1]
-        return cls(search, backend, budget, table, _level_zero(session, space, search, table))
+        return cls(search, backend, budget, table, _scorer(session, space, search, table))
 
     def course(self, seed: int) -> Course:
-        """The search at its beginning."""
-        return Course(self.search, self.backend, self.budget, seed, untrained=self.untrained)
+        """The search at its beginning; untrained architectures are scored now, if they are at all."""
+        untrained = self.search.level_zero(self.scorer)
+        return Course(self.search, self.backend, self.budget, seed, untrained=untrained)
 
 
 def opening(session: SearchSession) -> Callable[[], None]:
     """Check everything, and return what makes the run directory."""
     planned = Planned.of(session, Path(CANDIDATES))
-    course = planned.course(session.options.seed)
+    course = Course(planned.search, planned.backend, planned.budget, session.options.seed)
     options, space = session.options, resolve_space(session.options.space, session.sizes)
     parts = {"space": space, "method": planned.search, "levels": course.nosh.levels}
     if planned.table is None:
@@ -189,9 +190,7 @@ def _training(session: SearchSession, space: Space, work: Path) -> TrainingBacke
     )
 
 
-def _level_zero(
-    session: SearchSession, space: Space, search: QuerySearch, table: KnownSpace | None
-) -> Mapping[Architecture, float]:
+def _scorer(session: SearchSession, space: Space, search: QuerySearch, table: KnownSpace | None) -> Scorer | None:
     seed, batch = session.options.seed, None
     if isinstance(table, KnownSchedules):
         task = table.task
@@ -200,7 +199,7 @@ def _level_zero(
         if search.proxy is not None and search.proxy.sees_images:
             feed = search_feed(session.dataset, PROXY_BATCH, seed, session.device, 0.0, fit=True)
             batch = next(feed.train.epoch(0))
-    return search.level_zero(space, task, batch, seed)
+    return search.scorer(space, task, batch, seed)
 
 
 # -- the pieces of the run -------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def test_a_budget_is_kept_and_used(name: str, curves: CurveBackend, place: Workp
     if isinstance(search.proposals, Ranked):
         search = replace(search, proposals=Ranked(ranking=RankingSettings(members=2, steps=20)))
     task = ImageTask(channels=1, height=8, width=8, classes=10)
-    untrained = search.level_zero(curves.space, task, None, 0)
+    untrained = search.level_zero(search.scorer(curves.space, task, None, 0))
     assert bool(untrained) == (search.proxy is not None)
     course = Course(search, curves, 400, 0, untrained=untrained)
     found = run_here(course, place)
@@ -38,7 +38,7 @@ def test_a_budget_is_kept_and_used(name: str, curves: CurveBackend, place: Workp
     assert found.labels[-1] == max(c.labels[-1] for c in nosh.candidates if c.level == found.level)
     again = Course(search, curves, 400, 0, untrained=untrained)
     assert run_here(again, place) == found
-    other = Course(search, curves, 400, 1, untrained=search.level_zero(curves.space, task, None, 1))
+    other = Course(search, curves, 400, 1, untrained=search.level_zero(search.scorer(curves.space, task, None, 1)))
     run_here(other, place)
     assert [c.architecture for c in other.nosh.candidates] != [c.architecture for c in nosh.candidates]
 
@@ -78,7 +78,8 @@ def test_it_is_better_than_random_search_and_quick(schedules: ScheduleBackend, p
 
 def test_a_proxy_search_goes_by_its_proxy_alone(curves: CurveBackend, place: Workplace) -> None:
     search = replace(SEARCHES["proxy-search"], proxy=Parameters(), untrained=50)
-    untrained = search.level_zero(curves.space, ImageTask(channels=1, height=8, width=8, classes=10), None, 0)
+    task = ImageTask(channels=1, height=8, width=8, classes=10)
+    untrained = search.level_zero(search.scorer(curves.space, task, None, 0))
     assert untrained == {a: float(curves.table.parameters(a)) for a in untrained}
     course = Course(search, curves, 200, 0, untrained=untrained)
     run_here(course, place)
