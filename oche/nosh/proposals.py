@@ -105,11 +105,12 @@ class Ranked(Proposals):
     """What an ensemble of ranking networks puts first, trained anew on everything that is known.
 
     Where the space can be enumerated, all of it is ranked; elsewhere, the best are mutated and ranked, some
-    generations long. A share of every round is drawn at random, and so is the first round: the network can only rank
-    well what it has seen something like.
+    generations long. The first candidates are drawn at random, and so is a share of every round: the network can only
+    rank well what it has seen something like.
 
     Attributes:
         ranking: of network and training.
+        start: candidates that are drawn at random before anything is ranked, unless level 0 has labels.
         explored: share of a round that is drawn at random.
         optimism: standard deviations of the ensemble that are added to its mean.
         parents: in large spaces, how many are mutated in a generation.
@@ -120,6 +121,7 @@ class Ranked(Proposals):
     CITES: ClassVar[tuple[str, ...]] = ("rank-nosh", "wang-2021", "gates")
 
     ranking: RankingSettings = RankingSettings()
+    start: int = 8
     explored: float = 0.1
     optimism: float = 0.0
     parents: int = 50
@@ -150,8 +152,10 @@ class Ranked(Proposals):
         return chosen
 
     def ranker(self, known: Known) -> Ranker | None:
-        """The ensemble; None: nothing can be compared yet."""
+        """The ensemble; None: too little can be compared yet."""
         trained = [c for c in known.candidates if c.labels]
+        if len(trained) < self.start and not known.untrained:
+            return None
         rows = [(c.architecture, [known.untrained.get(c.architecture, np.nan), *c.labels]) for c in trained]
         there = {architecture for architecture, _ in rows}
         rows += [(a, [score]) for a, score in known.untrained.items() if a not in there]

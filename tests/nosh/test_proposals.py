@@ -67,8 +67,11 @@ def test_the_ranking_finds_better_ones_than_were_there(name: str) -> None:
 
 
 def test_without_labels_it_draws_and_with_level_zero_it_ranks() -> None:
+    for there in (0, 7):
+        scene = known(BENCH201, there)
+        assert Ranked(ranking=QUICK).propose(scene, 4) == Uniform().propose(scene, 4)
+    assert Ranked(ranking=QUICK).propose(known(BENCH201, 8), 4) != Uniform().propose(known(BENCH201, 8), 4)
     scene = known(BENCH201, 0)
-    assert Ranked(ranking=QUICK).propose(scene, 4) == Uniform().propose(scene, 4)
     untrained = {a: convolutions(a) for a in drawn(BENCH201, set(), 60, Random(5))}
     found = Ranked(ranking=QUICK, explored=0.0).propose(replace(scene, untrained=untrained), 4)
     assert min(map(convolutions, found)) >= 5
