@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from oche.report.words import new_table, print_block
+from oche.report.words import duration_text, new_table, print_line
 from oche.runs.record import RunRecord
 
 MEASUREMENTS = "measurements.jsonl"
@@ -25,7 +25,15 @@ def print_levels(console: Console, run: RunRecord) -> None:
     for row in level_rows(run.path):
         numbers = (f"{row['epochs']:,}", f"{row['measured']:,}", f"{row['best']:.2f} %", f"{row['mean']:.2f} %")
         table.add_row(str(row["level"]), *numbers)
-    print_block(console, table)
+    console.print(table)
+    if "search" in run.result:
+        search = run.result["search"]
+        print_line(
+            console,
+            f"{search['epochs']:,} of {search['budget']:,} epochs, {duration_text(search['training_seconds'])} of "
+            f"training; the search took {duration_text(search['seconds'])}",
+        )
+    console.print()
 
 
 def level_rows(path: Path) -> list[Mapping[str, Any]]:
