@@ -39,10 +39,14 @@ from oche.campaign.run import run_campaign
 from oche.campaign.task import Cell, Done, Task, Workplace, cell_name
 from oche.nosh.backend import TASKS, Backend, CurveBackend, ScheduleBackend
 from oche.nosh.campaign import Here
-from oche.nosh.search import SEARCHES, Course, query_search, run_here
+from oche.nosh.search import RANK_NOSH, SEARCHES, Course, run_here
+from oche.predict.proxies import SynFlow
 from oche.report.anytime import COLOURS
 
 KIND = "query searches"
+
+COMPARED = {**SEARCHES, "rank-nosh + synflow": replace(RANK_NOSH, proxy=SynFlow())}
+"""The named searches, and `rank-nosh` with 200 untrained architectures labelled by a proxy."""
 
 BUDGETS = {"nasbench201": (1000, 1500, 2000, 3000, 5000), "bench125": (200, 400, 600, 1000, 1600)}
 """Epochs: 5 to 25 full trainings on NAS-Bench-201, 5 to 40 on bench125."""
@@ -73,7 +77,7 @@ class Cells:
         began = time.perf_counter()
         untrained = level_zero(self.search, self.table, self.seed)
         where = backend(self.table, self.seed)
-        course = Course(query_search(self.search), where, self.budget, self.seed, untrained=untrained)
+        course = Course(COMPARED[self.search], where, self.budget, self.seed, untrained=untrained)
         found = run_here(course, workplace)
         return {
             "architecture": dict(found.architecture.items),
@@ -99,7 +103,7 @@ def level_zero(search: str, table: str, seed: int) -> Mapping[Architecture, floa
     space = oche.space(table)
     size = space.replace(supernet_stack=replace(space.supernet_stack, cells=3, channels=8))
     digits = oche.ImageTask(channels=1, height=8, width=8, classes=10)
-    task, by = TASKS["cifar10"] if table == "nasbench201" else digits, query_search(search)
+    task, by = TASKS["cifar10"] if table == "nasbench201" else digits, COMPARED[search]
     return by.level_zero(by.scorer(size, task, None, seed))
 
 
@@ -113,7 +117,7 @@ def test_accuracy(table: str, architecture: Architecture) -> float:
 def tasks(seeds: int) -> Iterator[Task]:
     for table, budgets in BUDGETS.items():
         for budget in budgets:
-            for search in SEARCHES:
+            for search in COMPARED:
                 yield from (Cells(table, search, budget, seed) for seed in range(seeds))
     for budget in FULL_BUDGETS:
         for seed in range(seeds):
@@ -168,7 +172,7 @@ def report(ledger: Ledger) -> None:
         print(f"\n{table}: test accuracy, mean [95 % interval of the mean], n by seed")
         print("| search | " + " | ".join(f"{b:,} epochs" for b in budgets) + " | seconds per search |")
         print("|---" * (len(budgets) + 2) + "|")
-        for search in SEARCHES:
+        for search in COMPARED:
             cells = []
             for budget in budgets:
                 values = list(accuracies(ledger, table, search, budget).values())
@@ -194,13 +198,14 @@ def draw(ledger: Ledger, path: Path) -> None:
     figure = Figure(figsize=(13, 5), layout="constrained")
     axes: Any = figure.subplots(1, len(BUDGETS))
     for axis, (table, budgets) in zip(axes, BUDGETS.items(), strict=True):
-        for number, (search, colour) in enumerate(zip(SEARCHES, COLOURS, strict=False)):
+        for number, search in enumerate(COMPARED):
+            colour, style = COLOURS[number % len(COLOURS)], "-" if number < len(COLOURS) else "--"
             values = [list(accuracies(ledger, table, search, budget).values()) for budget in budgets]
             means = np.array([mean(v) for v in values])
             ends = np.array([interval(v) for v in values]).T
-            shifted = np.array(budgets) * 1.02 ** (number - len(SEARCHES) / 2)  # so that bars do not hide each other
+            shifted = np.array(budgets) * 1.02 ** (number - len(COMPARED) / 2)  # so that bars do not hide each other
             errors = np.abs(ends - means)
-            axis.errorbar(shifted, means, errors, label=search, color=colour, marker="o", markersize=4, capsize=3)
+            axis.errorbar(shifted, means, errors, label=search, color=colour, ls=style, marker="o", ms=4, capsize=3)
         axis.set_xscale("log")
         axis.set_xticks(budgets, [f"{b:,}" for b in budgets])
         axis.minorticks_off()

@@ -42,8 +42,8 @@ class TrainingBackend(Backend):
         data: the images; its test images are never looked at.
         protocol: of the whole training, whose last epoch is the highest level there can be.
         validation: share of the training images that the search leaves alone, for the training of what it finds.
-        split: decides which images these are, and the halves.
-        seed: of initial weights, order and augmentation.
+        split: decides which images these are.
+        seed: of the halves, of order and augmentation, and of initial weights.
         device: where.
         fit: whether a batch larger than a half shrinks to it, or is refused.
         work: directory for the checkpoints, one directory per candidate within.
@@ -91,8 +91,11 @@ class TrainingBackend(Backend):
     def measure(self, architecture: Architecture, number: int, before: int, epochs: int, place: Workplace) -> Measured:
         """See `Backend`."""
         dataset, device = self.data.read(), torch.device(self.device)
+        # The halves and the batches are those of the search; only the weights begin differently for each candidate.
+        feed = search_feed(
+            dataset, self.protocol.batch, self.seed, device, self.validation, fit=self.fit, split=self.split
+        )
         seed = derive(self.seed, JOB, number)
-        feed = search_feed(dataset, self.protocol.batch, seed, device, self.validation, fit=self.fit, split=self.split)
         with frozen(derive(seed, "network"), device):
             network = self.searched.network(
                 architecture, dataset.task, self.protocol.stack, auxiliary=self.protocol.auxiliary > 0

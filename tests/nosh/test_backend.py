@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
 from oche.bench.columns import EPOCHS
 from oche.bench.table import Table
@@ -13,7 +14,8 @@ from oche.campaign.task import Workplace
 from oche.errors import InputError
 from oche.nosh.backend import CurveBackend, ScheduleBackend
 from oche.nosh.schedule import Levels
-from oche.nosh.training import TrainingBackend
+from oche.nosh.training import PausedError, TrainingBackend
+from oche.training.trainer import TrainingData
 
 
 def test_prefixes_of_a_curve_add_up(curves: CurveBackend, place: Workplace) -> None:
@@ -77,6 +79,33 @@ def test_every_epoch_is_saved_at_once(
     backend.measure(backend.space.sample(Random(1)), 3, 0, 2, place)
     saved = sorted(file.name.split("-")[2] for file in (tmp_path / "3").glob("*.pt"))
     assert saved == ["epoch1", "epoch2"]
+
+
+def test_all_candidates_have_the_same_halves(
+    training: Callable[[Path], TrainingBackend], place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And different weights at the beginning; otherwise their accuracies could not be compared."""
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def spied(model: torch.nn.Module, *rest: object, data: TrainingData, **more: object) -> None:
+        assert data.valid is not None
+        assert data.test is None, "test images are out of reach"
+        parts = [torch.cat([x for x, _ in part.epoch(0)]) for part in (data.train, data.valid)]
+        seen.append((parts[0], parts[1], next(model.parameters()).detach().clone()))
+        raise PausedError(({"valid_accuracy": 0.5, "seconds": 1.0},))
+
+    monkeypatch.setattr("oche.nosh.training.run_training", spied)
+    backend = training(tmp_path)
+    architecture = backend.space.sample(Random(0))
+    for number in (0, 1, 0):
+        backend.measure(architecture, number, 0, 1, place)
+    first, second, again = seen
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert not torch.equal(first[2], second[2])
+    assert torch.equal(first[2], again[2])
+    images = {image.numpy().tobytes() for image in first[1]}
+    assert not images & {image.numpy().tobytes() for image in first[0]}
 
 
 def test_no_network_for_an_auxiliary_head(training: Callable[[Path], TrainingBackend], tmp_path: Path) -> None:
