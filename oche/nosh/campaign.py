@@ -105,7 +105,10 @@ class Campaign:
         nosh = self.course.nosh
         while not nosh.over:
             if nosh.wants:
-                nosh.add(self._round(ledger))
+                added = self._round(ledger)
+                if added is None:
+                    return
+                nosh.add(added)
             told = [(job, ledger.entries.get(key_of(cell_of(job)))) for job in nosh.jobs]
             there = [(job, entry) for job, entry in told if entry is not None]
             for job, entry in there:
@@ -116,15 +119,17 @@ class Campaign:
             if not there:
                 return
 
-    def _round(self, ledger: Ledger) -> list[Architecture]:
-        """What this round adds: as it was written down, or else as it is proposed and written down now."""
+    def _round(self, ledger: Ledger) -> list[Architecture] | None:
+        """What this round adds: as written down, or as proposed and written down now; None: the time is up."""
         cell: Cell = {"round": self._rounds}
-        self._rounds += 1
         entry = ledger.done(cell)
         if entry is None:
+            if self._deadline.passed:
+                return None
             proposed = [json.loads(a.to_json()) for a in self.course.propose()]
             ledger.append({"cell": cell, "status": "done", "architectures": proposed})
             entry = ledger.entries[key_of(cell)]
+        self._rounds += 1
         return [Architecture.from_json(json.dumps(value)) for value in entry["architectures"]]
 
 

@@ -44,6 +44,7 @@ from oche.randomness import derive
 from oche.report.queries import MEASUREMENTS
 from oche.runs.directory import RunDirectory, as_json
 from oche.runs.provenance import this_process
+from oche.runs.record import read_space
 from oche.runs.session import Session
 from oche.runs.tables import KnownSchedules, KnownSpace, SearchSession, table_of
 from oche.spaces.space import Space
@@ -220,13 +221,15 @@ def find(session: SearchSession, share: float) -> tuple[Architecture, bool]:
         InputError: all trainings have failed.
     """
     directory, options = session.directory, session.options
+    if "search" in directory.result:
+        found_before = directory.result["search"]["architecture"]
+        return Architecture.of(read_space(directory.path).name, found_before), table_of(session) is not None
     work = directory.path / CANDIDATES
     planned = Planned.of(session, work)
     course = planned.course(options.seed)
     ledger = Ledger.take(directory.path / MEASUREMENTS, KIND, facts(course, planned.budget, options.seed))
     deadline = Deadline(session.share(share))
-    if "search" not in directory.result:
-        session.say(f"{planned.search.name}: {planned.budget:,} epochs; {planned.backend.label}")
+    session.say(f"{planned.search.name}: {planned.budget:,} epochs; {planned.backend.label}")
     shown = CourseProgress(Console(), course, quiet=session.output.quiet or session.output.json)
     campaign = Campaign(course, deadline)
     with ledger.lock(), shown.shown():
@@ -239,27 +242,26 @@ def find(session: SearchSession, share: float) -> tuple[Architecture, bool]:
         found = course.found
     except InputError as error:
         raise explained(ledger, error) from None
-    if "search" not in directory.result:
-        nosh = course.nosh
-        stopped = None if nosh.over else f"the time limit came after {nosh.spent.epochs:,} epochs of training"
-        words = _words(course, planned)
-        facts_of_search = {
-            "verdict": words,
-            "stopped": stopped,
-            "seconds": deadline.elapsed,
-            "budget": planned.budget,
-            "epochs": nosh.spent.epochs,
-            "training_seconds": nosh.spent.seconds,
-            "candidates": len(nosh.candidates),
-            "valid_accuracy": found.labels[-1],
-            "level": found.level,
-        }
-        session.add_result("search", facts_of_search)
-        if stopped is not None:
-            session.warn(f"search stopped: {stopped}")
-        session.say(words)
-        with writing(work):
-            shutil.rmtree(work, ignore_errors=True)
+    nosh, words = course.nosh, _words(course, planned)
+    stopped = None if nosh.over else f"the time limit came after {nosh.spent.epochs:,} epochs of training"
+    facts_of_search = {
+        "verdict": words,
+        "stopped": stopped,
+        "architecture": dict(found.architecture.items),
+        "seconds": deadline.elapsed,
+        "budget": planned.budget,
+        "epochs": nosh.spent.epochs,
+        "training_seconds": nosh.spent.seconds,
+        "candidates": len(nosh.candidates),
+        "valid_accuracy": found.labels[-1],
+        "level": found.level,
+    }
+    session.add_result("search", facts_of_search)
+    if stopped is not None:
+        session.warn(f"search stopped: {stopped}")
+    session.say(words)
+    with writing(work):
+        shutil.rmtree(work, ignore_errors=True)
     return found.architecture, planned.table is not None
 
 

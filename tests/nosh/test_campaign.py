@@ -14,6 +14,7 @@ from oche.campaign.ledger import Entry, Ledger
 from oche.campaign.local import LocalProcesses
 from oche.campaign.run import run_campaign
 from oche.campaign.task import Workplace
+from oche.clock import Deadline
 from oche.config.options import CampaignOptions
 from oche.errors import InputError
 from oche.interrupt import Interrupted
@@ -96,6 +97,23 @@ def test_a_file_of_another_search_is_refused(curves: CurveBackend, tmp_path: Pat
     finished(tmp_path / "a.jsonl", Course(QUICK, curves, 60, 0))
     with pytest.raises(InputError, match=r"of another query search: its budget is 60, but now it is 70"):
         begun(tmp_path / "a.jsonl", Course(QUICK, curves, 70, 0))
+
+
+def test_when_the_time_is_up_nothing_is_begun_and_what_is_there_counts(curves: CurveBackend, tmp_path: Path) -> None:
+    whole = finished(tmp_path / "a.jsonl", Course(QUICK, curves, 60, 0))
+    deadline = Deadline(1e-9)
+    course = Course(QUICK, curves, 60, 0)
+    ledger = begun(tmp_path / "b.jsonl", course)
+    assert list(Campaign(course, deadline).ready(ledger)) == []
+    assert ledger.entries == {}, "no round is proposed either"
+    course = Course(QUICK, curves, 60, 0)
+    assert list(Campaign(course, deadline).ready(begun(tmp_path / "a.jsonl", course))) == []
+    assert course.nosh.candidates == whole.candidates
+    lines = (tmp_path / "a.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "c.jsonl").write_text("".join(lines[:8]))
+    course = Course(QUICK, curves, 60, 0)
+    assert list(Campaign(course, deadline).ready(begun(tmp_path / "c.jsonl", course))) == []
+    assert 0 < sum(c.level for c in course.nosh.candidates) == 6, "a header, a round, six measurements"
 
 
 def reached(nosh: Nosh) -> list[list[float]]:
