@@ -17,6 +17,7 @@ from torch import Tensor
 
 from oche.architecture import Architecture, Candidate
 from oche.errors import InputError
+from oche.nn.choice import KEY_SEPARATOR
 from oche.spaces.cell_space import CellSpace, edge_key
 from oche.spaces.space import Space
 from oche.spaces.staged_space import StagedSpace
@@ -66,6 +67,8 @@ class GraphForm:
         number: dict[Candidate | None, int] = {name: i for i, name in enumerate(self.operations, 1)}
         number |= {"none": ABSENT, None: ABSENT}
         keys = [key for cell in self.cells for _, _, key in cell.edges]
+        known = set(keys)
+        assert all(a.choices.keys() <= known for a in architectures), "architectures are of the space of this form"
         rows = [[number[choices.get(key)] for key in keys] for choices in (a.choices for a in architectures)]
         return torch.tensor(rows, dtype=torch.long).reshape(len(rows), len(keys))
 
@@ -88,7 +91,8 @@ def graph_form(space: Space) -> GraphForm:
 
 
 def _of_cells(space: CellSpace) -> tuple[CellGraph, ...]:
-    """All nodes of a DARTS cell are concatenated to its output."""
+    """All nodes of a DARTS cell are concatenated to its output; every cell with decisions of its own is a graph."""
+    cells = dict.fromkeys(key.rpartition(KEY_SEPARATOR)[0] for key in space.domain.edges)
     first, states = len(space.inputs), len(space.inputs) + space.nodes
     return tuple(
         CellGraph(
@@ -98,7 +102,7 @@ def _of_cells(space: CellSpace) -> tuple[CellGraph, ...]:
             edges=tuple((j, i, edge_key(kind, j, i)) for j in range(first, states) for i in range(j)),
             outputs=tuple(range(first, states)),
         )
-        for kind in space.cell_kinds()
+        for kind in cells
     )
 
 
