@@ -43,6 +43,10 @@ class Architecture:
         """The kept edges: key to candidate, read-only."""
         return MappingProxyType(dict(self.items))
 
+    def __reduce__(self) -> tuple[type[Architecture], tuple[str, tuple[tuple[str, Candidate], ...]]]:
+        """For other processes: its fields alone, as a read-only view cannot be sent."""
+        return Architecture, (self.space, self.items)
+
     def to_json(self) -> str:
         """JSON text with a format number; `from_json` reads it back to an equal value."""
         return json.dumps({"format": FORMAT, "space": self.space, "choices": dict(self.items)}, indent=1)

@@ -21,6 +21,7 @@ from oche.config.options import (
     CompareCommand,
     Duration,
     FileOptions,
+    LevelEpochs,
     Names,
     OutputOptions,
     PlannedEpochs,
@@ -42,7 +43,7 @@ from oche.version import __version__
 
 # Values written as one word (`2h`, `random:3`): their class parses them. It is told from here, so that the option
 # modules stay free of the command-line library.
-for _word in (Duration, Baseline, Size, Tries, Names, Seeds):
+for _word in (Duration, Baseline, Size, Tries, Names, Seeds, LevelEpochs):
     Parameter(n_tokens=1, accepts_keys=False, converter=lambda kind, tokens: kind.parse(tokens[0].value))(_word)
 
 WHOLE = (int, int | None, tuple[int, int] | None)
@@ -389,7 +390,8 @@ def print_config(command: str, options: CommonOptions, origins: dict[str, str], 
     unsaid = {name: "not set" if value is None else "default" for name, value in values.items()}
     origins = {name: (unsaid | filled | origins)[name] for name in values}
     if output.json:
-        plain = {name: str(v) if isinstance(v, Duration | Baseline | Size | Tries) else v for name, v in values.items()}
+        words = Duration | Baseline | Size | Tries | LevelEpochs
+        plain = {name: str(v) if isinstance(v, words) else v for name, v in values.items()}
         print(json.dumps({"format": FORMAT, "command": command, "options": plain, "origins": origins}, indent=1))
     else:
         print(as_yaml(command, resolved, origins), end="")

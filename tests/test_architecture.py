@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ def test_equality_and_hash_do_not_depend_on_the_order_of_choices() -> None:
     again = Architecture.of("toy", dict(reversed(list(CHOICES.items()))))
     assert again == MIXED
     assert len({again, MIXED}) == 1
+
+
+def test_it_can_be_sent_to_another_process_after_it_was_looked_into() -> None:
+    assert MIXED.choices == CHOICES
+    again = pickle.loads(pickle.dumps(MIXED))
+    assert again == MIXED
+    assert again.choices == CHOICES
 
 
 @pytest.mark.parametrize(

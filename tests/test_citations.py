@@ -6,7 +6,9 @@ import pytest
 
 from oche.citations import BIBTEX, bibliography, cited
 from oche.methods import DARTS, METHODS, Method
+from oche.nosh.search import SEARCHES
 from oche.objective.asymptotic import Asymptotic
+from oche.predict.proxies import proxy
 
 PAPERS = {
     "darts": "darts",
@@ -57,6 +59,15 @@ def test_a_paper_that_was_not_used_is_not_cited() -> None:
     assert list(bibliography(METHODS["sp-darts"])) == ["sp-darts", "darts"]
     assert "pc-darts" not in bibliography(METHODS["drnas"])
     assert {"pc-darts", "net2net"} <= bibliography(METHODS["drnas-progressive"]).keys()
+
+
+def test_searches_by_query_cite_what_they_are_made_of() -> None:
+    assert list(bibliography(SEARCHES["rank-nosh"])) == ["rank-nosh", "wang-2021", "gates"]
+    assert list(bibliography(SEARCHES["successive-halving"])) == ["halving", "random-search"]
+    assert list(bibliography(SEARCHES["evolution"])) == ["evolution"]
+    assert list(bibliography(proxy("synflow"))) == ["synflow", "zero-cost"]
+    for search in SEARCHES.values():
+        assert set(cited(search)) <= BIBTEX.keys()
 
 
 def test_parts_within_parts_and_several_parts_are_met_in_order() -> None:

@@ -109,7 +109,7 @@ def run_campaign(
                 for outcome in outcomes:
                     if isinstance(outcome, Stopped):
                         continue
-                    entry = _entry(outcome, finish)
+                    entry = entry_of(outcome, finish)
                     busy += outcome.busy if isinstance(outcome, Done) else 0.0
                     ledger.append(entry)
                     watcher.finished(entry)
@@ -141,7 +141,8 @@ def _start(
             return
 
 
-def _entry(outcome: Done | Failed, finish: Callable[[Done], dict[str, Any]] | None) -> Entry:
+def entry_of(outcome: Done | Failed, finish: Callable[[Done], dict[str, Any]] | None = None) -> Entry:
+    """The line of the results file that says what became of a task; `finish` as of `run_campaign`."""
     if isinstance(outcome, Failed):
         return {"cell": dict(outcome.cell), "status": "failed", "error": outcome.error, "trace": outcome.trace}
     value = finish(outcome) if finish is not None else dict(outcome.value)

@@ -103,10 +103,10 @@ class _Watcher:
     def _tidy(self, name: str) -> None:
         work = work_directory(self._results)
         with writing(work):
-            if self._keep_supernets and (work / name).is_dir():
+            newest = max((work / name).glob("*.pt"), default=None)  # searches by query have none
+            if self._keep_supernets and newest is not None:
                 kept = self._results.with_name(f"{self._results.name}.supernets")
                 kept.mkdir(exist_ok=True)
-                newest = max((work / name).glob("*.pt"))
                 os.replace(newest, kept / f"{name}-{newest.name}")  # whose end is a digest of the content
             shutil.rmtree(work / name, ignore_errors=True)
             (work / f"{name}.jsonl").unlink(missing_ok=True)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from oche.api import resolve_device
+from oche.bench.encoding import SPACE as NASBENCH201
 from oche.campaign.data import CampaignData, data_name
 from oche.campaign.ledger import Entry, Ledger, key_of
 from oche.campaign.task import Task
 from oche.compare.judge import Judge, judge
+from oche.compare.query import QueryCell, is_query
 from oche.compare.tasks import RANDOM, RandomSearch, Reference, Search, Setting
 from oche.config.options import CompareCommand, NamedData, SpaceOptions
 from oche.config.resolve import resolve_space
@@ -24,6 +26,9 @@ from oche.training.protocol import protocol
 
 KIND = "comparison"
 """Of its results file."""
+
+UNREAD = "no images were read"
+"""In place of their fingerprint."""
 
 DEFAULTS: Mapping[str, Any] = {
     "methods": ["darts", RANDOM],
@@ -122,8 +127,9 @@ class Comparison:
         Raises:
             InputError: an unknown name, data that cannot be read, or a table that does not cover them.
         """
-        searches = [method(name) for name in config["methods"] if name != RANDOM]
-        if not searches:
+        queries = [name for name in config["methods"] if is_query(name)]
+        searches = [method(name) for name in config["methods"] if name != RANDOM and name not in queries]
+        if not searches and not queries:
             raise InputError(
                 "random search gets the seconds that another method took, but it is alone; give --methods darts,random"
             )
@@ -132,7 +138,9 @@ class Comparison:
         sizes, device = preset(config["preset"]), str(resolve_device(options.device))
         arenas = []
         for data in _located(config, options):
-            images = CampaignData.of(data)
+            by_table = set(config["methods"]) == set(queries) and set(config["spaces"]) == {NASBENCH201}
+            # NAS-Bench-201's trainings are over: who only asks it needs no images.
+            images = CampaignData(data, UNREAD) if by_table else CampaignData.of(data)
             for name in config["spaces"]:
                 shape = {key: config[f"space.{key}"] for key in ("cells", "channels", "reductions")}
                 space = resolve_space(SpaceOptions(name=name, **shape), sizes)
@@ -147,7 +155,8 @@ class Comparison:
                     rules = replace(rules, auxiliary=0.0)
                 if known is None:
                     space.check_kinds(rules.stack, images.read().task)
-                epochs = config["search.epochs"] or sizes.epochs or max(m.epochs for m in searches)
+                paper = [m.epochs for m in searches]
+                epochs = config["search.epochs"] or sizes.epochs or max(paper, default=rules.epochs)
                 setting = Setting(
                     space=space,
                     data=images,
@@ -162,7 +171,10 @@ class Comparison:
                     threads=config["threads"],
                     engine=config["engine"],
                     work=work_directory(results),
+                    table=options.table,
                 )
+                for query in queries:
+                    QueryCell(query, config["seeds"][0], setting).course()  # refuses what cannot be searched
                 label = f"{rules.name} training here, test after it, {config['references']} random architectures"
                 arenas.append(Arena(setting, known or Judge(label=label)))
         return cls(tuple(config["methods"]), tuple(config["seeds"]), tuple(arenas), config["references"])
@@ -186,7 +198,7 @@ class Comparison:
                     yield Reference(number, arena.setting)
         for seed in self.seeds:
             for arena in self.arenas:
-                searches = [Search(name, seed, arena.setting) for name in self.searches]
+                searches = [_search(name, seed, arena.setting) for name in self.searches]
                 yield from searches
                 over = [ledger.entries.get(key_of(task.cell)) for task in searches]
                 finished = [entry for entry in over if entry is not None]
@@ -197,6 +209,10 @@ class Comparison:
     def arena(self, entry: Entry) -> Arena:
         """Where a result belongs."""
         return next(arena for arena in self.arenas if arena.is_mine(entry))
+
+
+def _search(name: str, seed: int, setting: Setting) -> Search | QueryCell:
+    return QueryCell(name, seed, setting) if is_query(name) else Search(name, seed, setting)
 
 
 def work_directory(results: Path) -> Path:

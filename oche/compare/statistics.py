@@ -19,6 +19,7 @@ from oche.bench.ranking import Ranking
 from oche.campaign.ledger import Entry, Ledger
 from oche.compare.judge import Judge
 from oche.compare.plan import Arena, Comparison
+from oche.compare.query import is_query
 from oche.compare.tasks import RANDOM
 from oche.methods import method
 from oche.randomness import derive
@@ -85,8 +86,8 @@ class Row:
         same_cost: random search in the table for as many of the table's seconds.
         same_cost_count: architectures that it afforded, mean over the seeds.
         seconds: of a search, mean.
-        ratio: the paper's steps per step made here; None for random search.
-        logit_rate: at the start of the search, mean; None for random search.
+        ratio: the paper's steps per step made here; None for searches without logits.
+        logit_rate: at the start of the search, mean; None for searches without logits.
         entropy: IES at the end per seed, in nats.
         travel: mean distance that a logit moved, per seed.
     """
@@ -120,6 +121,7 @@ def rows(comparison: Comparison, arena: Arena, ledger: Ledger, baseline: str) ->
     for name, entries in by_method.items():
         if not entries:
             continue
+        has_logits = name != RANDOM and not is_query(name)
         same_time = dict(_same_time(arena, entries, by_method.get(RANDOM, {}))) if name != RANDOM else {}
         same_cost = dict(_same_cost(arena, entries)) if name != RANDOM else {}
         found.append(
@@ -134,8 +136,8 @@ def rows(comparison: Comparison, arena: Arena, ledger: Ledger, baseline: str) ->
                 same_cost=_sample(same_cost),
                 same_cost_count=_count(same_cost),
                 seconds=mean(entry["seconds"] for entry in entries.values()),
-                ratio=mean(e["paper_steps"] / e["steps"] for e in entries.values()) if name != RANDOM else None,
-                logit_rate=mean(e["logit_rate"] for e in entries.values()) if name != RANDOM else None,
+                ratio=mean(e["paper_steps"] / e["steps"] for e in entries.values()) if has_logits else None,
+                logit_rate=mean(e["logit_rate"] for e in entries.values()) if has_logits else None,
                 entropy=tuple(entry["entropy"][-1] for entry in entries.values() if "entropy" in entry),
                 travel=tuple(entry["travel"] for entry in entries.values() if "travel" in entry),
             )
@@ -217,7 +219,9 @@ def _same_cost(arena: Arena, searches: Mapping[int, Entry]) -> Iterator[tuple[in
     if costs is None or table is None:
         return
     for seed, entry in searches.items():
-        rng, left, seen = Random(derive(seed, "table", RANDOM)), float(entry["seconds"]), list[Architecture]()
+        # What a search by query has spent are the table's seconds, where it states any; not those of looking them up.
+        budget = float(entry.get("training_seconds", entry["seconds"]))
+        rng, left, seen = Random(derive(seed, "table", RANDOM)), budget, list[Architecture]()
         while left > 0:
             architecture = arena.setting.space.sample(rng)
             left -= costs.seconds(architecture)

@@ -70,6 +70,7 @@ class Setting:
         threads: of each process.
         engine: that evaluates supernets.
         work: directory for checkpoints of unfinished searches.
+        table: of the user's, which searches by query ask; None: one that comes with the package.
     """
 
     space: Space
@@ -85,6 +86,7 @@ class Setting:
     threads: int
     engine: str
     work: Path
+    table: Path | None = None
 
     @property
     def names(self) -> dict[str, str]:

@@ -229,6 +229,32 @@ class Seeds:
         return ",".join(map(str, self.all)) + ("," if len(self.all) == 1 else "")
 
 
+@dataclass(frozen=True)
+class LevelEpochs:
+    """Epochs of the levels of a query search, in a list.
+
+    Attributes:
+        all: at least one; whether they increase is checked with the rest of the schedule.
+    """
+
+    all: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> LevelEpochs:
+        """Read `5,10,20,40`.
+
+        Raises:
+            InputError: the text has another form.
+        """
+        words = [word.strip() for word in text.split(",")]
+        if not all(re.fullmatch(r"\d{1,9}", word, re.ASCII) for word in words):
+            raise InputError(f"levels are numbers of epochs, such as 5,10,20,40, but got {text!r}")
+        return cls(tuple(map(int, words)))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.all))
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataName:
     """Which data set. A class of its own, so that help and files begin with the name."""
@@ -280,6 +306,46 @@ class SearchOptions:
                 raise InputError(f"a search needs {name} >= 1, but got --search.{name} {value}")
         if self.logit_lr is not None and not self.logit_lr >= 0:
             raise InputError(f"a rate is >= 0, but got --search.logit_lr {self.logit_lr}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOptions:
+    """Of searches that train architectures one by one, such as rank-nosh; others have no use for them."""
+
+    budget: int | None = field(
+        default=None, metadata={"help": "epochs of training in all (default: those of 25 full trainings)"}
+    )
+    levels: LevelEpochs | None = field(
+        default=None, metadata={"help": "epochs of the levels, such as 5,10,20,40 (default: by table or training)"}
+    )
+    width: int | None = field(default=None, metadata={"help": "architectures that a round adds (default: by levels)"})
+    ratio: float | None = field(
+        default=None, metadata={"help": "one in so many goes up a level (default: all levels cost about the same)"}
+    )
+    proxy: str | None = field(
+        default=None,
+        metadata={
+            "help": "label untrained architectures by synflow, jacob-cov, naswot, grad-norm, parameters or madds "
+            "(default: none)"
+        },
+    )
+    untrained: int | None = field(default=None, metadata={"help": "how many --query.proxy labels (default: 200)"})
+    train: bool | None = field(
+        default=None,
+        metadata={"help": "train architectures although there is a table of them (default: ask the table)"},
+    )
+    workers: int | None = field(
+        default=None, metadata={"help": "trainings at a time, each in a process (default: one, with all threads)"}
+    )
+    executor: Literal["local", "ray"] | None = field(
+        default=None, metadata={"help": "local processes (default), or a Ray cluster (pip install 'oche[ray]')"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "width", "untrained", "workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"a query search needs {name} >= 1, but got --query.{name} {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,6 +465,7 @@ class SearchCommand(MethodOptions, CommonOptions):
     data: NamedData = field(default_factory=NamedData)
     space: SpaceOptions = field(default_factory=SpaceOptions)
     search: SearchOptions = field(default_factory=SearchOptions)
+    query: QueryOptions = field(default_factory=QueryOptions)
     engine: Literal["fast", "reference"] = field(
         default="fast",
         metadata={"help": "how the supernet is evaluated: fast, or by readable code (reference)"},

@@ -9,6 +9,7 @@ import torch
 
 from oche.config.options import (
     CommonOptions,
+    QueryOptions,
     RunCommand,
     SearchCommand,
     SpaceOptions,
@@ -22,6 +23,7 @@ from oche.errors import InputError
 from oche.methods import Method, method
 from oche.nn.network import Stack
 from oche.nn.structure import check_channels
+from oche.nosh.search import SEARCHES
 from oche.optim import SGD, AdamW, OptimizerSettings
 from oche.presets import Preset, at_preset, default_preset, preset
 from oche.recipe import AXES
@@ -51,6 +53,15 @@ LATER = {
     "data.stream": "the size of the data",
     "data.workers": "the machine, where data are streamed",
     "space.reductions": "the size of the images",
+    "query.budget": "the table or the training",
+    "query.levels": "the table or the training",
+    "query.width": "the epochs of the levels",
+    "query.ratio": "the epochs of the levels",
+    "query.proxy": "the method, which needs none",
+    "query.untrained": "the method",
+    "query.train": "whether there is a table",
+    "query.workers": "the machine",
+    "query.executor": "the machine",
     "search.batch": "the method, or less for few images",
     "search.logit_lr": "the method and the number of steps",
     "train.batch": "the protocol, or less for few images",
@@ -87,7 +98,7 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
     if isinstance(options, RunCommand | TrainCommand):
         known |= _filled_training(options.train, sizes, name)
     if isinstance(options, RunCommand):
-        chosen = resolve_space(options.space, sizes, resolve_method(options))
+        chosen = resolve_space(options.space, sizes, _with_supernet(options))
         known |= _filled_fit(options.train, chosen, sizes)
         if not space(options.space.name).has_auxiliary:
             known["train.auxiliary"] = (0.0, f"space {options.space.name}")
@@ -128,6 +139,11 @@ def resolve_method(options: SearchCommand) -> Method:
     chosen = method(options.recipe).fitted(named.name, options.data.name)
     chosen.check(named)
     return chosen
+
+
+def _with_supernet(options: SearchCommand) -> Method | None:
+    """The method; None for a search by query, which has no supernet."""
+    return None if options.method in SEARCHES else resolve_method(options)
 
 
 def resolve_tries(options: RunCommand, space: Space) -> tuple[Try, ...]:
@@ -176,12 +192,12 @@ def _resize(stack: Stack, options: SpaceOptions | TrainOptions) -> Stack:
 
 
 def _filled_space(command: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
-    options, searched = command.space, resolve_method(command)
+    options, searched = command.space, _with_supernet(command)
     chosen = resolve_space(options, sizes, searched)
     own, named = f"space {options.name}", space(options.name)
     fitted, source = at_preset(named, sizes.supernet, searched), f"preset {preset_name}"
     if fitted == at_preset(named, None, searched):
-        source = own if fitted == named else f"method {searched.name}"
+        source = own if fitted == named or searched is None else f"method {searched.name}"
     filled: Filled = {
         "space.cells": (chosen.supernet_stack.cells, source),
         "space.channels": (chosen.supernet_stack.channels, source),
@@ -200,6 +216,16 @@ def _filled_fit(options: TrainOptions, space: Space, sizes: Preset) -> Filled:
 
 
 def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> Filled:
+    if options.method in SEARCHES:
+        if options.search.logit_lr is not None:
+            raise InputError(f"--search.logit_lr is of no use to {options.method}, which has no logits; leave it out")
+        epochs = sizes.epochs or protocol(sizes.protocol).epochs
+        return {"search.epochs": (epochs, f"preset {preset_name}")}
+    if options.query != QueryOptions():
+        raise InputError(
+            f"--query options are for searches by query ({', '.join(SEARCHES)}), and of no use to --method "
+            f"{options.method}; leave them out"
+        )
     chosen = resolve_method(options)
     if sizes.epochs is not None:
         return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
@@ -207,6 +233,10 @@ def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> F
 
 
 def _filled_tries(options: RunCommand, preset_name: str) -> Filled:
+    if options.method in SEARCHES:
+        if options.tries is not None:
+            raise InputError(f"{options.method} is one search that trains many networks; leave out --tries")
+        return {}
     sizes = preset(preset_name)
     space = resolve_space(options.space, sizes)
     filled: Filled = {}

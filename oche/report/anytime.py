@@ -61,8 +61,8 @@ def _draw_arena(axes: Sequence[Any], arena: Arena, comparison: Comparison, ledge
         entries = [entry for entry in ledger.select(arena.is_mine) if entry["cell"].get("method") == name]
         lines = (
             [anytime(space, arena.judge, entry) for entry in entries],
-            [entry["valid_accuracy"] for entry in entries],
-            [_relative(entry["entropy"]) for entry in entries],
+            [entry.get("valid_accuracy", []) for entry in entries],  # searches by query have no such curves
+            [_relative(entry.get("entropy", [])) for entry in entries],
         )
         for axis, curves, first in zip(axes, lines, (0, 1, 1), strict=True):
             _draw_curves(axis, curves, first, name, colour, alpha)

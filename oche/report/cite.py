@@ -10,6 +10,7 @@ from oche.axes import AXES
 from oche.citations import brought, cited, cited_by_space, entries, parts_of
 from oche.config.options import OutputOptions
 from oche.methods import METHODS, method
+from oche.nosh.search import SEARCHES
 from oche.report.words import print_json
 from oche.runs.record import RunRecord
 
@@ -37,7 +38,7 @@ NOT_USED = ("variants", "with_perturbation", "tries")
 def known_parts() -> tuple[object, ...]:
     """Everything that a method can be made of, as far as it can be loaded."""
     registered = (METHODS, *(axis.registry for axis in AXES.values()))
-    return tuple(part for registry in registered for part in registry.working()[0].values())
+    return (*SEARCHES.values(), *(part for registry in registered for part in registry.working()[0].values()))
 
 
 def _of_method(run: RunRecord) -> Iterator[str]:

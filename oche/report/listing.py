@@ -17,6 +17,7 @@ from oche.config.options import OutputOptions
 from oche.data.options import KNOWN, PATHS
 from oche.errors import InputError, named
 from oche.methods import DARTS, METHODS, PT, Method, method
+from oche.nosh.search import SEARCHES, QuerySearch
 from oche.numbers import readers
 from oche.plain import described
 from oche.report.words import NONE, new_console, new_table, print_block, print_json, print_line
@@ -35,6 +36,7 @@ def list_methods(output: OutputOptions) -> None:
     rows: list[dict[str, str]] = [
         {"name": name, "summary": m.summary, "reference": m.reference, **_axes(m)} for name, m in found.items()
     ]
+    rows += [{"name": name, "summary": s.summary, "reference": s.reference} for name, s in SEARCHES.items()]
     if output.json:
         print(json.dumps(rows, indent=1))
     elif output.quiet:
@@ -42,7 +44,7 @@ def list_methods(output: OutputOptions) -> None:
     else:
         table, plain = _folded("method", "when to use it", "other than in darts", "reference"), _axes(DARTS)
         for row in rows:
-            others = [f"{axis} {row[axis]}" for axis, part in plain.items() if row[axis] != part]
+            others = [f"{axis} {row[axis]}" for axis, part in plain.items() if row.get(axis, part) != part]
             table.add_row(row["name"], row["summary"], "\n".join(others) or NONE, row["reference"])
         print_block(new_console(), table)
     _warn(broken)
@@ -85,7 +87,7 @@ def show_method(name: str, output: OutputOptions) -> None:
     Raises:
         InputError: the name is unknown.
     """
-    chosen = method(name)
+    chosen: Method | QuerySearch = SEARCHES[name] if name in SEARCHES else method(name)
     papers = bibliography(chosen)
     if output.json:
         print_json(described(chosen) | {"bibtex": papers})
@@ -99,7 +101,7 @@ def show_method(name: str, output: OutputOptions) -> None:
     for field in fields(chosen):
         if field.name not in NOT_NUMBERS:
             print_line(console, f"{_label(field.name):<{LABEL_WIDTH}}{_value(getattr(chosen, field.name))}")
-    for variant in chosen.variants:
+    for variant in chosen.variants if isinstance(chosen, Method) else ():
         where = ", ".join(variant.spaces) + (f" on {', '.join(variant.data)}" if variant.data else "")
         print_line(console, f"in {where}:")
         for name, value in variant.changes.items():
@@ -108,7 +110,7 @@ def show_method(name: str, output: OutputOptions) -> None:
         for number, changes in enumerate(variant.changes.get("tries", ()), 1):
             texts = (f"{_label(name)} {_value(value)}" for name, value in changes.items())
             print_line(console, f"  {f'try {number}':<{LABEL_WIDTH - 2}}{', '.join(texts)}")
-    if chosen.with_perturbation is not None:
+    if isinstance(chosen, Method) and chosen.with_perturbation is not None:
         print_line(console, f"with {PT}:")
         for name, value in chosen.with_perturbation.items():
             print_line(console, f"  {_label(name):<{LABEL_WIDTH - 2}}{_value(value)}")

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from oche.architecture import Architecture
 from oche.config.options import OutputOptions
 from oche.probe.findings import Finding, evidence_lines
+from oche.report.queries import print_levels
 from oche.report.sparkline import sparkline
 from oche.report.words import (
     FOUR_DIGITS,
@@ -63,6 +64,7 @@ def show_run(path: Path, output: OutputOptions) -> None:
         for section in (
             _header,
             _cells,
+            print_levels,
             _search_curves,
             _training_curves,
             _verdict,

@@ -34,10 +34,11 @@ from oche.files import write_whole
 from oche.numbers import part_named
 from oche.plain import finite
 from oche.randomness import derive
-from oche.runs import pieces
+from oche.runs import pieces, query
 from oche.runs.kept import read_kept
 from oche.runs.network import save_network
 from oche.runs.pieces import ARCHITECTURE
+from oche.runs.query import is_query
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
 from oche.runs.tries import search_tries, short_of, try_of
@@ -67,6 +68,8 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
         Interrupted: it was stopped, and can go on.
     """
     session = Session("run", options, output)
+    if is_query(options):
+        return _work(session, _query_run, query.opening(session))
     chosen = resolve_method(session.options)
     space = resolve_space(session.options.space, session.sizes, chosen)
     rules = resolve_protocol(session.options.train, session.sizes)
@@ -79,7 +82,7 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     space.check_kinds(rules.stack, session.dataset.task)
     rules = resolve_protocol(session.options.train, session.sizes)
     parts = {"space": space, "protocol": rules, "method": chosen}
-    _work(session, _run, lambda: session.create(chosen.name, parts, {"space.json": space.to_json()}))
+    return _work(session, _run, lambda: session.create(chosen.name, parts, {"space.json": space.to_json()}))
 
 
 def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -90,11 +93,13 @@ def search(options: SearchCommand, output: OutputOptions = OutputOptions()) -> N
         Interrupted: it was stopped, and can go on.
     """
     session = Session("search", options, output)
+    if is_query(options):
+        return _work(session, _query_alone, query.opening(session))
     chosen = resolve_method(session.options)
     space = resolve_space(session.options.space, session.sizes, chosen)
     _pin_search_batch(session, space, protocol(session.sizes.protocol).validation)
     parts, files = {"space": space, "method": chosen}, {"space.json": space.to_json()}
-    _work(session, _search_alone, lambda: session.create(chosen.name, parts, files))
+    return _work(session, _search_alone, lambda: session.create(chosen.name, parts, files))
 
 
 def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> None:
@@ -149,6 +154,8 @@ def resume(
     if done.status == "complete":
         session.say(f"{path} is complete already; oche show {quote(str(path))} shows it")
         return _tell(session, path, done.result)
+    if is_query(session.options):
+        return _work(session, QUERY_WORK[command], query.reopening(session, path))
     return _work(session, WORK[command], lambda: session.reopen(path))
 
 
@@ -298,12 +305,18 @@ def _train_alone(session: Session[TrainCommand]) -> None:
 
 def _run(session: Session[RunCommand]) -> None:
     rules = resolve_protocol(session.options.train, session.sizes)
-    count = session.options.baseline.count if session.options.baseline else 0
     tries = resolve_tries(session.options, read_space(session.directory.path))
     if tries:
         architecture = search_tries(session, tries, rules, SEARCH_SHARE)
     else:
         architecture = _search(session, rules, SEARCH_SHARE)
+    _train_and_compare(session, architecture)
+
+
+def _train_and_compare(session: Session[RunCommand], architecture: Architecture) -> None:
+    """Train what was found, and random architectures beside it."""
+    rules = resolve_protocol(session.options.train, session.sizes)
+    count = session.options.baseline.count if session.options.baseline else 0
     _train_found(session, architecture, rules, TRAINING_SHARE / (count + 1))
 
     space = read_space(session.directory.path)
@@ -317,6 +330,29 @@ def _run(session: Session[RunCommand]) -> None:
         session.checkpoints(_rival(i)).discard()
     if scores:
         session.say(_comparison(session.directory.result["network"], scores))
+
+
+def _query_alone(session: Session[SearchCommand]) -> None:
+    _query(session, 1.0)
+
+
+def _query_run(session: Session[RunCommand]) -> None:
+    architecture, by_table = _query(session, SEARCH_SHARE)
+    if by_table:
+        query.score_by_table(session, architecture)
+    else:
+        _train_and_compare(session, architecture)
+
+
+def _query(session: Session[SearchCommand] | Session[RunCommand], share: float) -> tuple[Architecture, bool]:
+    """Search by query; what is found is drawn and written down, and it is said whether a table knows it."""
+    architecture, by_table = query.find(session, share)
+    if not (session.directory.path / ARCHITECTURE).exists():
+        space = read_space(session.directory.path)
+        for name, text in pieces.architecture_files(space, architecture).items():
+            session.directory.write_text(name, text)
+        session.say(draw(space, architecture))
+    return architecture, by_table
 
 
 def _rival(number: int) -> str:
@@ -355,6 +391,7 @@ def _train_found(
 
 
 WORK: dict[str, Callable[[Session[Any]], None]] = {"run": _run, "search": _search_alone, "train": _train_alone}
+QUERY_WORK: dict[str, Callable[[Session[Any]], None]] = {"run": _query_run, "search": _query_alone}
 
 
 def _comparison(network: Mapping[str, Any], rivals: Sequence[Mapping[str, Any]]) -> str:

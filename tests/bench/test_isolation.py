@@ -29,6 +29,8 @@ SEARCH = (
     "bench/table.py",
     "bench/curves.py",
     "compare/tasks.py",
+    "compare/query.py",
+    *("nosh", "predict"),
     *("mixture", "nn", "objective", "probe", "select", "spaces", "stages"),
 )
 

@@ -206,7 +206,7 @@ def test_the_flat_view_reads_and_changes_nested_options():
 def test_groups_stand_together_and_begin_with_their_name():
     names = list(option_fields(RunCommand))
     groups = [name.partition(".")[0] if "." in name else "" for name in names]
-    assert groups == sorted(groups, key=["", "data", "space", "search", "train"].index)
+    assert groups == sorted(groups, key=["", "data", "space", "search", "query", "train"].index)
     assert {"data.name", "space.name", "train.name"} == {names[groups.index(g)] for g in ("data", "space", "train")}
 
 
