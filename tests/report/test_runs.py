@@ -15,6 +15,7 @@ from oche.citations import BIBTEX, bibliography
 from oche.config.options import OutputOptions
 from oche.errors import InputError
 from oche.methods import METHODS
+from oche.nosh.search import SEARCHES
 from oche.numbers import part_named
 from oche.probe.findings import Finding, Status
 from oche.report.diff import diff_runs
@@ -609,7 +610,7 @@ def test_the_table_of_methods_has_uses_parts_and_references(capsys, monkeypatch)
     list_methods(TEXT)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    assert {line.split()[0] for line in lines if line and not line.startswith(" ")} == {"method", *METHODS}
+    assert {line.split()[0] for line in lines if line and not line.startswith(" ")} == {"method", *METHODS, *SEARCHES}
 
 
 @pytest.mark.parametrize("axis", [None, *AXES])
