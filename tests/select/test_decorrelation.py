@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import oche
+from oche.data.batches import Batch
 from oche.domain import Domain, Edge, Node
 from oche.errors import InputError
 from oche.mixture.softmax import Softmax
@@ -252,6 +255,26 @@ def test_the_supernet_is_left_as_it_was_and_images_are_limited() -> None:
     assert here.supernet.training
     assert all(torch.equal(value, before[name]) for name, value in here.supernet.state_dict().items())
     assert [m.wiring for m in here.supernet.modules() if isinstance(m, Graph)] == wirings
+
+
+def test_memory_does_not_grow_with_the_images() -> None:
+    here, alive = scene("darts", Images(*[10] * 6)), []
+
+    class Weighed:
+        """Batches that weigh all tensors whenever the next one is asked for."""
+
+        def __len__(self) -> int:
+            return len(here.images)
+
+        def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+            for batch in here.images.epoch(epoch, start):
+                gc.collect()
+                alive.append(sum(t.nbytes for t in gc.get_objects() if issubclass(type(t), Tensor)))
+                yield batch
+
+    Decorrelation().select(replace(here, images=Weighed()))
+    assert len(alive) == 6
+    assert len(set(alive[1:])) == 1  # what the first one has begun is all that stays
 
 
 def test_only_the_first_images_count() -> None:
