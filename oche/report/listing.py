@@ -30,6 +30,15 @@ LABEL_WIDTH = 18
 """Characters before a value; `weight optimizer` fits."""
 
 
+BY_PERTURBATION = (
+    f"NAME{PT}",
+    "Any method with a supernet, which then decides by what it loses without a candidate, and trains on in between.",
+    "selection perturbation",
+    "Wang et al.: Rethinking Architecture Selection in Differentiable NAS. ICLR 2021; Wang-2021, Alg. 1.",
+)
+"""The row for the rule that makes a method of any other."""
+
+
 def list_methods(output: OutputOptions) -> None:
     """Print the search methods: what for, the parts that are others than those of DARTS, and the paper."""
     found, broken = METHODS.working()
@@ -46,6 +55,7 @@ def list_methods(output: OutputOptions) -> None:
         for row in rows:
             others = [f"{axis} {row[axis]}" for axis, part in plain.items() if row.get(axis, part) != part]
             table.add_row(row["name"], row["summary"], "\n".join(others) or NONE, row["reference"])
+        table.add_row(*BY_PERTURBATION)
         print_block(new_console(), table)
     _warn(broken)
 

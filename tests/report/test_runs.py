@@ -610,7 +610,12 @@ def test_the_table_of_methods_has_uses_parts_and_references(capsys, monkeypatch)
     list_methods(TEXT)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    assert {line.split()[0] for line in lines if line and not line.startswith(" ")} == {"method", *METHODS, *SEARCHES}
+    assert {line.split()[0] for line in lines if line and not line.startswith(" ")} == {
+        "method",
+        "NAME+pt",
+        *METHODS,
+        *SEARCHES,
+    }
 
 
 @pytest.mark.parametrize("axis", [None, *AXES])
