@@ -16,6 +16,9 @@ from oche.compare.plan import Arena, Comparison
 from oche.compare.statistics import anytime, references
 from oche.files import writing
 
+DASHES = ("-", "--", ":")
+"""Of the means of methods that share a colour."""
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's, which people with any kind of colour vision tell apart."""
 
@@ -57,7 +60,7 @@ def _draw_arena(axes: Sequence[Any], arena: Arena, comparison: Comparison, ledge
     space = arena.setting.space
     lines_in_all = len(comparison.searches) * len(comparison.seeds)
     alpha = max(STRONGEST * min(SEEDS_AT_FULL_STRENGTH / lines_in_all, 1.0), FAINTEST)
-    for name, colour in zip(comparison.searches, _cycle(len(comparison.searches)), strict=True):
+    for number, name in enumerate(comparison.searches):
         entries = [entry for entry in ledger.select(arena.is_mine) if entry["cell"].get("method") == name]
         lines = (
             [anytime(space, arena.judge, entry) for entry in entries],
@@ -65,7 +68,7 @@ def _draw_arena(axes: Sequence[Any], arena: Arena, comparison: Comparison, ledge
             [_relative(entry.get("entropy", [])) for entry in entries],
         )
         for axis, curves, first in zip(axes, lines, (0, 1, 1), strict=True):
-            _draw_curves(axis, curves, first, name, colour, alpha)
+            _draw_curves(axis, curves, first, name, number, alpha)
     ranking = arena.judge.ranking(references(arena, ledger))
     if ranking is not None:
         lower, median, _ = ranking.quartiles
@@ -85,20 +88,19 @@ def _draw_arena(axes: Sequence[Any], arena: Arena, comparison: Comparison, ledge
 
 
 def _draw_curves(
-    axis: Any, curves: Sequence[Sequence[float]], first: int, name: str, colour: str, alpha: float
+    axis: Any, curves: Sequence[Sequence[float]], first: int, name: str, number: int, alpha: float
 ) -> None:
+    """The curves of a method and their mean, in a colour of its own, and when these are used up with other dashes."""
+    colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
     curves = [curve for curve in curves if curve]
     for curve in curves:
         axis.plot(range(first, first + len(curve)), curve, color=colour, lw=0.8, alpha=alpha)
     if curves:
         common = min(map(len, curves))
         mean = np.mean([curve[:common] for curve in curves], axis=0)
-        axis.plot(range(first, first + common), mean, color=colour, lw=2.2, label=f"{name}, mean of {len(curves)}")
+        label = f"{name}, mean of {len(curves)}"
+        axis.plot(range(first, first + common), mean, color=colour, ls=dashes, lw=2.2, label=label)
 
 
 def _relative(entropy: Sequence[float]) -> list[float]:
     return [value / entropy[0] for value in entropy] if entropy and entropy[0] else []
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
