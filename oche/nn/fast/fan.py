@@ -85,6 +85,8 @@ class Fan:
             mixing: the mixing weights of all edges, one after the other.
         """
         weights = [w for member in self.members for w in member.weights()]
+        # Before the function, so that what it keeps is its input: a second derivative goes through that.
+        x = x.contiguous(memory_format=torch.channels_last)
         return _Evaluation.apply(self, x, mixing, *weights)  # type: ignore[no-any-return]
 
     def run(self, x: Tensor, mixing: Tensor, weights: Weights) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]:
@@ -138,7 +140,6 @@ class _Evaluation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, fan: Fan, x: Tensor, mixing: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-        x = x.contiguous(memory_format=torch.channels_last)
         outputs, saved = fan.run(x, mixing, fan.per_member(weights))
         ctx.fan, ctx.sizes, ctx.training = fan, [len(kept) for kept in saved], fan.training
         ctx.save_for_backward(x, mixing, *weights, *(tensor for kept in saved for tensor in kept))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import oche
+from oche.methods import composed
 from oche.mixture.softmax import Softmax
 from oche.nn.bypass import Bypass
 from oche.nn.cell import Graph, MixedEdge
@@ -19,6 +20,7 @@ from oche.nn.structure import PartialChannels
 from oche.nn.supernet import Supernet, initialize_logits, logits, one_hot, weights
 from oche.nn.widening import widen
 from oche.spaces.registry import space
+from oche.testing import SPACES, check_engines
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -110,3 +112,7 @@ def test_engines_agree_before_and_after_widening(name: str, shares: tuple[int, i
             assert torch.allclose(a, b, rtol=1e-8, atol=1e-10)
         for net in (reference, fast):
             widen(net, shares[1], torch.Generator().manual_seed(0))
+
+
+def test_second_derivatives_go_through_the_channels_that_are_mixed() -> None:
+    check_engines(composed("darts", structure="partial-channels", objective="amended-exact"), SPACES["darts"]())
