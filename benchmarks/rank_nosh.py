@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import bootstrap
 
 import oche
 from oche.architecture import Architecture
@@ -37,6 +36,7 @@ from oche.bench.truth import Truth
 from oche.campaign.ledger import Entry, Ledger
 from oche.campaign.run import run_campaign
 from oche.campaign.task import Cell, Done, Task, Workplace, cell_name
+from oche.compare.statistics import bootstrapped
 from oche.nosh.backend import TASKS, Backend, CurveBackend, ScheduleBackend
 from oche.nosh.campaign import Here
 from oche.nosh.search import RANK_NOSH, SEARCHES, Course, run_here
@@ -56,8 +56,6 @@ FOLD = 5
 
 FULL_BUDGETS = (1000, 2000, 3000)
 """Of `rank-full` on bench125, in the check of that: 25 to 75 of the 125 architectures trained to the end."""
-
-LEVEL, RESAMPLES = 0.95, 9999
 
 
 @dataclass(frozen=True)
@@ -155,15 +153,7 @@ def interval(values: list[float]) -> tuple[float, float]:
     """A percentile bootstrap interval of the mean; of equal values, that value."""
     if min(values) == max(values):
         return values[0], values[0]
-    found = bootstrap(
-        (np.array(values),),
-        np.mean,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    return bootstrapped(values)
 
 
 def report(ledger: Ledger) -> None:

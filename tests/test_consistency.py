@@ -28,6 +28,7 @@ from oche.nn.network import AuxiliaryHead, CellNetwork, Stack
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
 from oche.objective.problem import SupernetProblem
 from oche.randomness import frozen, generator
+from oche.testing.battery import StopAfter
 from oche.training.protocol import TrainingProtocol, protocol
 
 CPU = torch.device("cpu")
@@ -157,16 +158,6 @@ def test_each_part_changes_a_search_and_none_does_not(images: Dataset) -> None:
     assert same(first, search(images, Regularization(), epochs=1))
     # A training without any of it leaves a consistent search as it is.
     assert same(plain, search(images, AsTrained(), protocol=replace(RULES, cutout=0, drop_path=0.0, auxiliary=0.0)))
-
-
-class StopAfter:
-    def __init__(self, looks: int) -> None:
-        self.left = looks
-
-    @property
-    def received(self) -> int | None:
-        self.left -= 1
-        return 2 if self.left < 0 else None
 
 
 def test_a_consistent_search_goes_on_bit_for_bit(images: Dataset, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import bootstrap
 
 from oche.architecture import Architecture
@@ -164,15 +165,20 @@ def interval(ours: Sample, theirs: Sample) -> Interval | None:
     if len(common) < 2:
         return None
     differences = np.array([ours.by_seed[seed] - theirs.by_seed[seed] for seed in common])
+    return Interval(float(differences.mean()), *bootstrapped(differences), len(common))
+
+
+def bootstrapped(values: ArrayLike) -> tuple[float, float]:
+    """The ends of a percentile bootstrap interval of the mean of some numbers."""
     found = bootstrap(
-        (differences,),
+        (values,),
         np.mean,
         n_resamples=RESAMPLES,
         confidence_level=LEVEL,
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return Interval(float(differences.mean()), float(found.low), float(found.high), len(common))
+    return float(found.low), float(found.high)
 
 
 def anytime(space: Space, judge: Judge, entry: Entry) -> list[float]:

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from oche.evaluation import by_batch
-from oche.nn.recording import GramRecorder, graphs, rewired
-from oche.probe.few import first_batch
-from oche.randomness import derive, frozen
+from oche.nn.recording import GramRecorder, graphs
+from oche.probe.few import look
 from oche.select.scene import Scene
 
 IMAGES = 16
@@ -48,21 +46,9 @@ def correlation(scene: Scene, *, images: int = IMAGES) -> Correlation | None:
         scene: under its mean mixture.
         images: of the first batch, at most.
     """
-    cells = graphs(scene.supernet)
-    recorders = [GramRecorder() for _ in cells]
-    x, _ = first_batch(scene, images)
-    with (
-        frozen(derive(scene.seed, "correlation"), scene.device),
-        torch.no_grad(),
-        by_batch(scene.supernet),
-        rewired(cells, recorders),
-    ):
-        scene.supernet(x, scene.mixture)
-    weights = {
-        (key, name): float(a)
-        for key, row in scene.rows.items()
-        for name, a in zip(scene.domain.edges[key].candidates, row, strict=True)
-    }
+    recorders = [GramRecorder() for _ in graphs(scene.supernet)]
+    look(scene, recorders, "correlation", images)
+    weights = scene.weights
     between: dict[str, list[float]] = {}
     along: dict[str, list[Tensor]] = {}
     strongest: dict[str, int] = {}

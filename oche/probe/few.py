@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from oche.data.batches import Batch, Batches
+from oche.evaluation import by_batch
+from oche.nn.cell import Wiring
+from oche.nn.recording import graphs, rewired
+from oche.randomness import derive, frozen
 from oche.select.scene import Scene
 
 
@@ -18,6 +24,25 @@ def first_batch(scene: Scene, images: int) -> Batch:
     """At most so many images of the first batch."""
     x, y = next(iter(scene.images.epoch(0)))
     return x[:images], y[:images]
+
+
+def look(scene: Scene, wirings: Sequence[Wiring], purpose: str, images: int) -> None:
+    """One evaluation of at most so many images of the first batch, under batch statistics, by other wirings.
+
+    Args:
+        scene: under its mean mixture.
+        wirings: of the supernet's cells, in their order.
+        purpose: what is drawn for.
+        images: at most.
+    """
+    x, _ = first_batch(scene, images)
+    with (
+        frozen(derive(scene.seed, purpose), scene.device),
+        torch.no_grad(),
+        by_batch(scene.supernet),
+        rewired(graphs(scene.supernet), wirings),
+    ):
+        scene.supernet(x, scene.mixture)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,10 @@ cells that halve the resolution can be compared with the others.
 
 from __future__ import annotations
 
-import torch
-
-from oche.evaluation import by_batch
 from oche.nn.cell import MixedEdge
 from oche.nn.choice import kind_of
-from oche.nn.recording import NormRecorder, graphs, rewired
-from oche.probe.few import first_batch
-from oche.randomness import derive, frozen
+from oche.nn.recording import NormRecorder, graphs
+from oche.probe.few import look
 from oche.select.scene import Scene
 
 IMAGES = 16
@@ -34,14 +30,7 @@ def node_norms(scene: Scene, *, images: int = IMAGES) -> dict[str, tuple[float, 
     """
     cells = graphs(scene.supernet)
     recorders = [NormRecorder() for _ in cells]
-    x, _ = first_batch(scene, images)
-    with (
-        frozen(derive(scene.seed, "nodes"), scene.device),
-        torch.no_grad(),
-        by_batch(scene.supernet),
-        rewired(cells, recorders),
-    ):
-        scene.supernet(x, scene.mixture)
+    look(scene, recorders, "nodes", images)
     found: dict[str, list[list[float]]] = {}
     for cell, recorder in zip(cells, recorders, strict=True):
         key = next(edge.key for edge in cell.modules() if isinstance(edge, MixedEdge))

@@ -80,11 +80,7 @@ class Decorrelation:
         Raises:
             InputError: the supernet has no cells, as that of a user's module.
         """
-        weights = {
-            (key, name): a
-            for key, row in scene.rows.items()
-            for name, a in zip(scene.domain.edges[key].candidates, row.tolist(), strict=True)
-        }
+        weights = scene.weights
         nodes_of = {edge.key: node for node in scene.domain.nodes for edge in node.edges}
         decided = {key: edge.candidates[0] for key, edge in scene.domain.edges.items() if scene.remaining.decided(key)}
         chosen: list[Member] = list(decided.items())

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from oche.architecture import Candidate
 from oche.data.batches import Batches
 from oche.domain import Domain
 from oche.evaluation import by_batch
@@ -64,6 +65,16 @@ class Scene:
     def rows(self) -> dict[str, Tensor]:
         """The mean mixing weights of what remains."""
         return self.relaxation.mean(self.logits)
+
+    @property
+    def weights(self) -> dict[tuple[str, Candidate], float]:
+        """The mean mixing weight of each candidate that remains, by its edge and its name."""
+        edges = self.domain.edges
+        return {
+            (key, name): a
+            for key, row in self.rows.items()
+            for name, a in zip(edges[key].candidates, row.tolist(), strict=True)
+        }
 
     @property
     def mixture(self) -> Mixture:

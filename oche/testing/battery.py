@@ -90,7 +90,7 @@ def check_search(
     _check_numbers(whole)
     assert tensors.growth <= 0, f"from one step to the next {tensors.growth} more tensors stay alive"
 
-    interrupts: Any = _StopAfter(LOOKS)
+    interrupts: Any = StopAfter(LOOKS)
     try:
         run(checkpoints=Checkpoints(directory, "search", interrupts=interrupts))
     except Interrupted:
@@ -186,7 +186,7 @@ def _difference(one: SearchResult, other: SearchResult) -> str | None:
     return next((name for name, same in parts.items() if not same), None)
 
 
-class _StopAfter:
+class StopAfter:
     """Asks a search to stop after so many looks."""
 
     def __init__(self, looks: int) -> None:
@@ -194,6 +194,7 @@ class _StopAfter:
 
     @property
     def received(self) -> int | None:
+        """The signal's number when it is time; each look counts."""
         self.left -= 1
         return 2 if self.left < 0 else None
 

@@ -17,6 +17,9 @@ Pair: TypeAlias = tuple[tuple[str, str], tuple[str, str]]
 TRIES = 200
 """Random combinations with a pair that are tried before it is given up."""
 
+ENOUGH = 30
+"""Combinations that work, of which the best is taken."""
+
 
 @dataclass(frozen=True)
 class Covering:
@@ -60,10 +63,6 @@ def covering(axes: Mapping[str, Sequence[str]], works: Callable[[Combination], b
         else:
             impossible.append(pair)
     return Covering(tuple(chosen), tuple(impossible))
-
-
-ENOUGH = 30
-"""Combinations that work, of which the best is taken."""
 
 
 def _pairs(combination: Combination) -> set[Pair]:

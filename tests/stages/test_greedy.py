@@ -35,6 +35,7 @@ from oche.select.removal import Removal
 from oche.select.scene import Scene
 from oche.stages.base import EpochPlan
 from oche.stages.greedy import Greedy
+from oche.testing.battery import StopAfter
 
 SGAS_PT = method("sgas+pt")
 SPACE = oche.space("rdarts-s3", nodes=2).replace(supernet_stack=Stack(cells=2, channels=4))
@@ -385,15 +386,3 @@ def test_a_search_that_was_stopped_at_any_moment_goes_on_bit_for_bit(
             break
     assert [len(record.get("remaining", {})) for record in whole[1]] == [0, 1, 3, 3]  # 2, 4, 2 of 8 moments
     assert stops > 8
-
-
-class StopAfter:
-    """Asks a search to stop after so many looks."""
-
-    def __init__(self, looks: int) -> None:
-        self.left = looks
-
-    @property
-    def received(self) -> int | None:
-        self.left -= 1
-        return 2 if self.left < 0 else None
