@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7, help="measured rounds")
     parser.add_argument("--space", default="darts", help="space of methods that do not need another one")
     parser.add_argument("--cells", type=int, default=8)
-    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--channels", type=int, default=24, help="a multiple of 12, which every method takes")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
