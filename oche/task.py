@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from oche.errors import InputError
 
@@ -30,3 +31,53 @@ class ImageTask:
     def side(self) -> int:
         """The shorter side in pixels, which bounds how often the resolution can be halved."""
         return min(self.height, self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask:
+    """Words, numbered from 0, to a score for each word of the vocabulary as the next one.
+
+    Attributes:
+        vocabulary: number of words.
+
+    Raises:
+        InputError: there are fewer than two.
+    """
+
+    vocabulary: int
+
+    def __post_init__(self) -> None:
+        if self.vocabulary < 2:
+            raise InputError(f"a text needs a vocabulary of 2 words or more, but got {self.vocabulary}")
+
+
+Task: TypeAlias = ImageTask | TextTask
+"""What a network is for."""
+
+
+def image_task(space: str, task: Task) -> ImageTask:
+    """The task, for a space of image networks.
+
+    Raises:
+        InputError: it is another one.
+    """
+    if not isinstance(task, ImageTask):
+        raise InputError(
+            f"space {space!r} is for images, but the data are text; use --space recurrent, or images such as "
+            "--data digits"
+        )
+    return task
+
+
+def text_task(space: str, task: Task) -> TextTask:
+    """The task, for a space of language models.
+
+    Raises:
+        InputError: it is another one.
+    """
+    if not isinstance(task, TextTask):
+        raise InputError(
+            f"space {space!r} is for text, but the data are images; use --data python-help or another text, or a "
+            "space of image networks such as --space darts"
+        )
+    return task
