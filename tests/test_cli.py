@@ -111,7 +111,7 @@ def test_the_last_line_is_the_test_accuracy(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert lines[-1] == f"test accuracy {100 * result['network']['test']['accuracy']:.2f} %"
-    assert any(line.startswith("random architectures, same training: mean") and "n=2" in line for line in lines)
+    assert any(line.startswith("random: mean") and "n = 2" in line for line in lines)
     assert any("search: 4 steps" in line for line in lines)
     assert any(line.startswith("verdict: ") and "IES" in line for line in lines)
 

@@ -20,13 +20,13 @@ from oche.report.words import (
     drawn,
     new_console,
     new_table,
-    percent,
     print_block,
     print_json,
     print_line,
     status_text,
 )
 from oche.runs.record import RunRecord
+from oche.score import ACCURACY, percent
 
 SECTIONS = {
     "options": "option",
@@ -99,7 +99,7 @@ def _value(name: str, value: Any, other: Any) -> str:
     if value is None:
         return NONE
     if isinstance(value, float):
-        return percent(value) if name.endswith("accuracy") else f"{value:.6g}"
+        return percent(value) if name.endswith(ACCURACY.name) else f"{value:.6g}"
     if isinstance(value, Mapping):  # an architecture of 16 lines: where it differs matters less than whether
         return f"{counted(len(value), 'edge')}, {len(set(value.items()) - set(other.items()))} of its own"
     return value if isinstance(value, str) else json.dumps(value)

@@ -9,7 +9,7 @@ from typing import Any
 
 from oche.config.options import OutputOptions
 from oche.errors import InputError
-from oche.report.words import NONE, new_console, new_table, percent, print_json, print_line
+from oche.report.words import NONE, new_console, new_table, print_json, print_line
 from oche.runs.record import TIME_FORMAT, RunRecord, is_run
 
 WIDE = 100
@@ -61,10 +61,10 @@ def _print_runs(directory: Path, runs: Sequence[RunRecord], unreadable: Mapping[
         if console.width >= WIDE:
             table.add_column("started", no_wrap=True)
         for run in runs:
-            accuracy = percent(run.accuracy) if run.accuracy is not None else NONE
+            tested = NONE if run.tested is None else run.tested[0].text(run.tested[1])
             cells = [run.path.name, run.command, run.method or NONE, run.data["name"], _progress(run)]
             started = [f"{run.started:%Y-%m-%d %H:%M}"] if console.width >= WIDE else []
-            table.add_row(*cells, accuracy, *started)
+            table.add_row(*cells, tested, *started)
         console.print(table)
     for path, reason in unreadable.items():
         print_line(console, f"unreadable: {path.name}: {reason}")
@@ -86,6 +86,6 @@ def _listed(run: RunRecord) -> dict[str, Any]:
         "data": run.data["name"],
         "status": run.status,
         "position": run.progress and asdict(run.progress),
-        "test_accuracy": run.accuracy,
+        **run.test_scores,
         "started": run.started.strftime(TIME_FORMAT),
     }

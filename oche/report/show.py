@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from shlex import quote
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -29,7 +29,6 @@ from oche.report.words import (
     duration_text,
     new_console,
     new_table,
-    percent,
     print_block,
     print_json,
     print_line,
@@ -37,6 +36,7 @@ from oche.report.words import (
     status_text,
 )
 from oche.runs.record import TIME_FORMAT, Record, RunRecord
+from oche.score import percent, score_called, score_in
 
 LABEL_WIDTH = 24
 """Characters, before a curve, of what it is; `train, 150 of 600 epochs` fits."""
@@ -77,8 +77,9 @@ def show_run(path: Path, output: OutputOptions) -> None:
 
 
 def _essence(run: RunRecord) -> str:
-    if run.accuracy is not None and run.status == "complete":
-        return f"test accuracy {percent(run.accuracy)}"
+    if run.tested is not None and run.status == "complete":
+        score, value = run.tested
+        return f"test {score.name} {score.text(value)}"
     return status_text(run)
 
 
@@ -186,10 +187,11 @@ def _scored_curves(records: Sequence[Record]) -> list[_Curve]:
     for name in sorted(names, key=lambda n: (not n.endswith("_loss"), n.partition("_")[2], n)):
         values = tuple(r.get(name) for r in records)
         label = name.replace("_", " ")
+        score = score_called(name)
         if name.endswith("_loss"):
             curves.append(_Curve(label, values, FOUR_DIGITS, min))
-        elif name.endswith("_accuracy"):
-            curves.append(_Curve(label, values, percent, max))
+        elif score is not None:
+            curves.append(_Curve(label, values, score.text, score.best))
         else:  # a user's metric: which direction is better is not written down
             curves.append(_Curve(label, values, FOUR_DIGITS, None))
     return curves
@@ -303,7 +305,7 @@ def _tries(console: Console, run: RunRecord) -> None:
         scores = entry.get("training")
         shown = (NONE, NONE)
         if scores is not None:
-            shown = (percent(scores["validation"]["accuracy"]), f"{scores['best_epoch']} of {scores['epochs']}")
+            shown = (_scored(scores["validation"]), f"{scores['best_epoch']} of {scores['epochs']}")
         mark = "chosen" if number == chosen else ""
         table.add_row(str(number), entry["label"], entry["search"]["status"], *shown, mark)
     print_block(console, table)
@@ -316,13 +318,14 @@ def _networks(console: Console, run: RunRecord) -> None:
     if not scored:
         return
     table = new_table("network")
-    for column in ("test accuracy", "validation", "best epoch", "parameters", "time"):
+    judged = score_in(scored[0][1]["test"])
+    test = "test" if judged is None else f"test {judged.name}"
+    for column in (test, "validation", "best epoch", "parameters", "time"):
         table.add_column(column, justify="right")
     for name, scores in scored:
-        validation = percent(scores["validation"]["accuracy"]) if scores["validation"] else NONE
         best = f"{scores['best_epoch']} of {scores['epochs']}"
         size, time = f"{scores['parameters']:,}", duration_text(scores["seconds"])
-        table.add_row(name, percent(scores["test"]["accuracy"]), validation, best, size, time)
+        table.add_row(name, _scored(scores["test"]), _scored(scores["validation"]), best, size, time)
     console.print(table)
     comparison = _comparison(run)
     if comparison is not None:
@@ -330,17 +333,18 @@ def _networks(console: Console, run: RunRecord) -> None:
     console.print()
 
 
+def _scored(values: Mapping[str, float]) -> str:
+    """What counts of some scores."""
+    score = score_in(values)
+    return NONE if score is None else score.text(values[score.name])
+
+
 def _comparison(run: RunRecord) -> str | None:
     """The random networks' mean and spread, and where the found one lies."""
-    accuracies = [scores["test"]["accuracy"] for scores in run.result.get("random", ())]
-    if not accuracies or run.accuracy is None:
+    if run.tested is None or not run.result.get("random"):
         return None
-    spread = f" ± {100 * stdev(accuracies):.2f} (standard deviation)" if len(accuracies) > 1 else ""
-    ahead = 100 * (run.accuracy - mean(accuracies))
-    return (
-        f"random: mean {percent(mean(accuracies))}{spread}, n = {len(accuracies)}; "
-        f"the found network lies {abs(ahead):.2f} points {'above' if ahead >= 0 else 'below'} it"
-    )
+    score, found = run.tested
+    return score.compared(found, [scores["test"][score.name] for scores in run.result["random"]], "random")
 
 
 def _cost(console: Console, run: RunRecord) -> None:
@@ -382,7 +386,7 @@ def _as_json(run: RunRecord) -> dict[str, Any]:
         "status": run.status,
         "position": run.progress and asdict(run.progress),
         "started": run.started.strftime(TIME_FORMAT),
-        "test_accuracy": run.accuracy,
+        **run.test_scores,
         "options": run.options,
         "data": run.data,
         "sessions": run.sessions,

@@ -16,7 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from oche.files import writing
 from oche.probe.strength import Advantage, Shuffle, Strength
 from oche.report.anytime import COLOURS
-from oche.report.words import counted, new_console, new_table, percent, print_block, print_line
+from oche.report.words import counted, new_console, new_table, print_block, print_line
+from oche.score import percent
 
 WEIGHT, STRENGTH = COLOURS[0], COLOURS[4]
 """Blue and orange, as in Fig. 2.1."""

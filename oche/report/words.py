@@ -72,11 +72,6 @@ def status_text(run: RunRecord) -> str:
     return f"{run.status}, " + (f"last finished: {run.progress}" if run.progress else "no epoch finished yet")
 
 
-def percent(share: float) -> str:
-    """`98.61 %`."""
-    return f"{100 * share:.2f} %"
-
-
 def counted(number: int, noun: str) -> str:
     """`1 edge`, `1,438 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

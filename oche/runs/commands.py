@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from shlex import quote
-from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -42,6 +41,7 @@ from oche.runs.query import is_query
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
 from oche.runs.tries import search_tries, short_of, try_of
+from oche.score import judged_by
 from oche.select.recorded import select_recorded
 from oche.select.registry import SELECTIONS
 from oche.spaces.drawing import draw
@@ -289,7 +289,9 @@ def _work(session: Session[Any], pieces: Callable[[Session[Any]], None], opening
 
 def _tell(session: Session[Any], path: Path, result: Mapping[str, Any]) -> None:
     if "network" in result:
-        session.say(f"test accuracy {100 * result['network']['test']['accuracy']:.2f} %")
+        scores = result["network"]["test"]
+        score = judged_by(scores)
+        session.say(f"test {score.name} {score.text(scores[score.name])}")
     if session.output.json:
         print(json.dumps({"run": str(path), **finite(result)}))
 
@@ -396,12 +398,12 @@ QUERY_WORK: dict[str, Callable[[Session[Any]], None]] = {"run": _query_run, "sea
 
 def _comparison(network: Mapping[str, Any], rivals: Sequence[Mapping[str, Any]]) -> str:
     """The found architecture beside the random ones, with their mean and spread."""
-    accuracies = [100 * r["test"]["accuracy"] for r in rivals]
-    spread = f" +- {stdev(accuracies):.2f} (standard deviation)" if len(rivals) > 1 else ""
-    each = ", ".join(f"{a:.2f}" for a in accuracies)
+    score = judged_by(network["test"])
+    values = [rival["test"][score.name] for rival in rivals]
     lines = [
-        f"random architectures, same training: mean {mean(accuracies):.2f} %{spread}, n={len(rivals)}: {each}",
-        f"found architecture: {100 * network['test']['accuracy']:.2f} %",
+        f"random architectures, same training: {', '.join(map(score.text, values))}",
+        f"found architecture: {score.text(network['test'][score.name])}",
+        score.compared(network["test"][score.name], values, "random"),
     ]
     if any(r["stopped"] for r in (network, *rivals)):
         epochs = ", ".join(str(r["epochs"]) for r in (network, *rivals))

@@ -23,6 +23,7 @@ from oche.config.file import read_config
 from oche.config.options import Baseline, Duration
 from oche.errors import InputError
 from oche.recipe import AXES, Recipe
+from oche.score import ACCURACY, Score, score_in
 
 if TYPE_CHECKING:
     from oche.spaces.space import Space
@@ -187,9 +188,19 @@ class RunRecord:
         return begun[-1] if begun else "search"
 
     @property
-    def accuracy(self) -> float | None:
-        """Test accuracy of the found network, 0 to 1; None if it has not been tested."""
-        return self.result["network"]["test"]["accuracy"] if "network" in self.result else None
+    def tested(self) -> tuple[Score, float] | None:
+        """What the found network is judged by, and how it did on the test part; None if it has not been tested."""
+        scores = self.result["network"]["test"] if "network" in self.result else {}
+        score = score_in(scores)
+        return None if score is None else (score, scores[score.name])
+
+    @property
+    def test_scores(self) -> dict[str, float | None]:
+        """The same as reports for machines name it: `test_accuracy`, whose value is None before the test."""
+        if self.tested is None:
+            return {f"test_{ACCURACY.name}": None}
+        score, value = self.tested
+        return {f"test_{score.name}": value}
 
     def epochs(self, phase: str) -> int | None:
         """The planned epochs of a phase; None if the run does not say."""

@@ -11,6 +11,7 @@ from oche.metrics import ACCURACY
 from oche.runs import pieces
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
+from oche.score import judged_by
 from oche.training.protocol import TrainingProtocol
 from oche.tries import Try, best, share, short, tries
 
@@ -57,7 +58,8 @@ def search_tries(
             scores = {name: value for name, value in pieces.scores(trained).items() if name != "test"}
             done[number - 1]["training"] = scores
             session.add_result("tries", done)
-            session.say(f"try {number} of {count}: validation accuracy {100 * scores['validation']['accuracy']:.2f} %")
+            judged, known = judged_by(scores["validation"]), scores["validation"]
+            session.say(f"try {number} of {count}: validation {judged.name} {judged.text(known[judged.name])}")
     if "search" not in directory.result:
         chosen = best([entry["training"]["validation"] for entry in done], ACCURACY)
         for name in (pieces.ARCHITECTURE, "architecture.txt", "method.json"):

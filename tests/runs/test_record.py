@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from oche.errors import InputError
 from oche.runs.record import LOCK, Progress, RunRecord, is_run, read_json, read_space
+from oche.score import ACCURACY
 
 STORED = Path(__file__).parent / "stored"
 FORMATS = ["format-1", "format-2"]
@@ -62,7 +63,7 @@ def test_both_formats_give_the_same_view(run):
     assert record.progress == Progress("random 2", 2, 2)
     assert record.epochs("search") == record.epochs("train") == 2
     assert record.steps("search") == 4
-    assert record.accuracy == json.loads((run / "result.json").read_text())["network"]["test"]["accuracy"]
+    assert record.tested == (ACCURACY, json.loads((run / "result.json").read_text())["network"]["test"]["accuracy"])
     assert record.architecture.space == record.space.name == "rdarts-s2"
     assert record.space.nodes == 1
     assert record.started.year == 2026
@@ -108,7 +109,7 @@ def test_a_run_without_results_and_records_is_readable(run):
     record = RunRecord.read(run)
     assert record.status == "interrupted"
     assert record.progress is None
-    assert record.accuracy is None
+    assert record.tested is None
     assert record.architecture is None
     assert record.space is None
     assert record.epochs("search") == 2
