@@ -101,6 +101,8 @@ def public_step(args: argparse.Namespace) -> Step:
         network = public_darts.Network(args.channels, CLASSES, args.cells)
     else:
         network = public_nasbench201.Network(args.channels, CLASSES, args.cells)  # type: ignore[assignment]  # as duck
+    network = network.to(args.device)
+    network._alphas = [a.detach().to(args.device).requires_grad_() for a in network._alphas]
     step = public_darts.search_step(network)
     data = batches(args)
     return lambda: float(step(*data)[0])
@@ -363,7 +365,7 @@ def _has(side: str, args: argparse.Namespace) -> bool:
     """The public formulation exists for two spaces; the compiled kernels, and what is quick without them, for CPUs."""
     if side in ("reference", "fast"):
         return True
-    return bool(args.device == "cpu" and (side != "public" or args.space in ("darts", "nasbench201")))
+    return bool(args.space in ("darts", "nasbench201") if side == "public" else args.device == "cpu")
 
 
 if __name__ == "__main__":
