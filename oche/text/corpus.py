@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,5 +91,5 @@ class Corpus:
 
     def decode(self, tokens: Tensor) -> str:
         """The words with these numbers, separated by spaces; `END` is a line break."""
-        words = " ".join("\n" if word == END else word for word in (self.vocabulary[i] for i in tokens.tolist()))
-        return words.replace(" \n ", "\n").replace(" \n", "\n")
+        words = (self.vocabulary[number] for number in tokens.tolist())
+        return re.sub(" ?\n ?", "\n", " ".join("\n" if word == END else word for word in words))

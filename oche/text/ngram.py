@@ -3,10 +3,10 @@
 The yardstick below which a trained language model is none. With c(h w) how often the word w follows the history h of
 n - 1 words, and h' the history without its first word,
 
-    p(w | h) = (c(h w) - D(c(h w))) / c(h .) + gamma(h) p(w | h')                                             (eq. 24)
-    D(c) = 0, D1, D2, D3+ for c = 0, 1, 2, 3 or more                                                          (eq. 25)
-    gamma(h) = (D1 N1(h .) + D2 N2(h .) + D3+ N3+(h .)) / c(h .)                                              (eq. 26)
-    Y = n1 / (n1 + 2 n2), D1 = 1 - 2 Y n2 / n1, D2 = 2 - 3 Y n3 / n2, D3+ = 3 - 4 Y n4 / n3
+    p(w | h) = (c(h w) - D(c(h w))) / c(h .) + gamma(h) p(w | h')                                             (1)
+    D(c) = 0, D1, D2, D3+ for c = 0, 1, 2, 3 or more                                                          (2)
+    gamma(h) = (D1 N1(h .) + D2 N2(h .) + D3+ N3+(h .)) / c(h .)                                              (3)
+    Y = n1 / (n1 + 2 n2), D1 = 1 - 2 Y n2 / n1, D2 = 2 - 3 Y n3 / n2, D3+ = 3 - 4 Y n4 / n3                    (4)
 
 where N1(h .) is the number of words that follow h exactly once, and n1 the number of n-grams seen exactly once. At all
 orders but the highest, c is the number of different words before the n-gram. A history that never occurred gives the
@@ -130,19 +130,19 @@ class NGram:
             total = np.where(history == _ABSENT, 0, table.total[history])
             kept = np.where(ngram == _ABSENT, 0, table.discounted[ngram])
             there = total > 0
-            mixed = (kept + table.left[history] * probability) / np.where(there, total, 1)  # eq. 24
+            mixed = (kept + table.left[history] * probability) / np.where(there, total, 1)  # eq. 1
             probability = np.where(there, mixed, probability)
         return probability
 
 
 def _table(keys: Numbers, counts: Numbers, vocabulary: int, histories: int) -> _Table:
-    discounts = np.array((0, *_discounts(counts)))[np.minimum(counts, 3)]  # eq. 25
+    discounts = np.array((0, *_discounts(counts)))[np.minimum(counts, 3)]  # eq. 2
     history = keys // vocabulary
     return _Table(
         keys=keys,
         discounted=counts - discounts,
         total=np.bincount(history, weights=counts, minlength=histories),
-        left=np.bincount(history, weights=discounts, minlength=histories),  # eq. 26: each n-gram gave its discount
+        left=np.bincount(history, weights=discounts, minlength=histories),  # eq. 3: each n-gram gave its discount
     )
 
 
@@ -151,6 +151,6 @@ def _discounts(counts: Numbers) -> tuple[float, ...]:
     n1, n2, n3, n4 = (int((counts == c).sum()) for c in (1, 2, 3, 4))
     if n1 == 0 or n2 == 0 or n3 == 0:
         return FALLBACK
-    y = n1 / (n1 + 2 * n2)
+    y = n1 / (n1 + 2 * n2)  # eq. 4
     found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
     return found if all(0 <= d <= c for c, d in enumerate(found, 1)) else FALLBACK

@@ -102,9 +102,7 @@ def corpus(
     final = np.zeros(len(numbers), dtype=np.int64)
     final[order] = np.arange(len(order))
     words = list(numbers)
-    lost = [
-        float(((part != _UNKNOWN) & (known[part] == _UNKNOWN)).mean()) for part in (train, valid, test) if len(part)
-    ]
+    lost = [_share((part != _UNKNOWN) & (known[part] == _UNKNOWN)) for part in (train, valid, test)]
     numbered = [torch.from_numpy(final[known[part]]) for part in (train, valid, test)]
     return Corpus(
         name=name,
@@ -128,6 +126,10 @@ def _numbered(text: str, splitter: Splitter, numbers: defaultdict[str, int]) -> 
         if splitter.blank or len(found) > before:
             found.append(_END)
     return np.frombuffer(found, dtype=np.int64) if found else np.zeros(0, dtype=np.int64)
+
+
+def _share(holds: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    return float(holds.mean()) if len(holds) else 0.0
 
 
 def _unknown_note(words: int, lost: Sequence[float]) -> tuple[str, ...]:
