@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -27,8 +27,8 @@ from oche.data.prepare import Normalize, prepare
 from oche.errors import InputError
 from oche.randomness import derive, generator
 
-Batch = tuple[Tensor, Tensor]
-"""Inputs (for images `B x C x H x W` float32) and targets (B int64), on the device."""
+Batch: TypeAlias = tuple[Any, Tensor]
+"""Inputs and targets on the device: images `B x C x H x W` float32 and B int64; or a `Window` of text and `B x T`."""
 
 MAX_WORKERS = 8
 """More decoding processes by default would crowd a shared machine; `workers` asks for them."""

@@ -7,16 +7,17 @@ from pathlib import Path
 
 from oche.data.dataset import Dataset
 from oche.data.images import ImageFiles
-from oche.data.options import KNOWN, MEMORY_LIMIT, PATHS, DataOptions
+from oche.data.kind import is_text
+from oche.data.options import DOWNLOADS, IMAGES, KNOWN, MEMORY_LIMIT, PATHS, DataOptions
 from oche.data.split import stratified
 from oche.errors import InputError, unknown
 
 
 def load(name: str, options: DataOptions | None = None, seed: int = 0) -> Dataset:
-    """The data set with this name, or at this path, checked from end to end.
+    """The images with this name, or at this path, checked from end to end.
 
     Args:
-        name: one of `KNOWN`, an .npz or .csv file, or a directory of images.
+        name: one of `IMAGES`, an .npz or .csv file, or a directory of images.
         options: how to find, cut and change the data; None: the defaults.
         seed: chooses the training images where `options.limit` leaves some out. A test part that has to be
             cut off does not depend on it.
@@ -34,15 +35,17 @@ def load(name: str, options: DataOptions | None = None, seed: int = 0) -> Datase
 
 def _read(name: str, options: DataOptions) -> Dataset:
     """Sources are imported where they are used: scikit-learn alone takes a second."""
+    if is_text(name):
+        raise InputError("it is a text, but images are needed here; give images, such as digits")
     path = Path(name).expanduser()
     _refuse_ignored(name, path, options)
-    if options.size is not None and (name in KNOWN or path.suffix.lower() == ".npz"):
+    if options.size is not None and (name in IMAGES or path.suffix.lower() == ".npz"):
         raise InputError(f"--data.size {options.size[0]} {options.size[1]} resizes image files only; leave it out")
     if name == "digits":
         from oche.data.sources import digits
 
         return digits.read()
-    if name in KNOWN:
+    if name in IMAGES:
         from oche.data.sources import vision
 
         return vision.read(name, options)
@@ -61,16 +64,19 @@ def _read(name: str, options: DataOptions) -> Dataset:
 
 def _refuse_ignored(name: str, path: Path, options: DataOptions) -> None:
     """Refuse what would be ignored, whatever the images are."""
-    downloads = [known for known in KNOWN if known != "digits"]
+    if options.vocabulary is not None:
+        raise InputError(
+            f"--data.vocabulary {options.vocabulary} is for a text and would be ignored here; leave it out"
+        )
     file = path.is_dir() or path.suffix.lower() in (".npz", ".csv")
-    if name == "digits" or (name not in downloads and file):
+    if name == "digits" or (name not in DOWNLOADS and file):
         if options.root is not None:
             raise InputError(
-                f"--data.root {options.root} is for data that can be downloaded ({', '.join(downloads)}) and would be "
+                f"--data.root {options.root} is for data that can be downloaded ({', '.join(DOWNLOADS)}) and would be "
                 "ignored here; leave it out, and give a file or a directory by its path"
             )
         if options.download:
-            raise InputError(f"--data.download is for {', '.join(downloads)} and would be ignored here; leave it out")
+            raise InputError(f"--data.download is for {', '.join(DOWNLOADS)} and would be ignored here; leave it out")
     if options.workers is not None and options.stream is False:
         raise InputError(
             f"--data.workers {options.workers} is for streamed images, but --data.no-stream keeps them in memory; "

@@ -130,6 +130,7 @@ def test_only_the_data_leave_something_open():
         "tries_epochs",
         "data.root",
         "data.limit",
+        "data.vocabulary",
         "data.size",
     }
     fixed = option_values(resolve(RunCommand(space=SpaceOptions(name="rdarts-s1")), CPU)[0])

@@ -33,7 +33,10 @@ def read(path: Path, options: DataOptions) -> Dataset:
 def _images(root: Path, folder: Path) -> Listing:
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
-        raise InputError(f"{folder} has no sub-directories; put the images of each class into {folder}/CLASS/")
+        raise InputError(
+            f"{folder} has no sub-directories; put the images of each class into {folder}/CLASS/, or give a text as "
+            "train.txt, valid.txt and test.txt"
+        )
     listing: Listing = []
     for directory in classes:
         images = sorted(file for file in directory.rglob("*") if file.suffix.lower() in SUFFIXES)
