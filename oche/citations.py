@@ -164,6 +164,7 @@ SPACES: dict[str, str] = {
     "allegro": "allegro",
     "nasbench201": "nasbench201",
     "bench125": "nasbench201",
+    "recurrent": "darts",
 }
 """How the names of the spaces of a paper begin, and the paper."""
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,15 @@ from torch.func import functional_call
 from oche.nn.choice import decisions
 from oche.nn.mixture import Mixture
 from oche.nn.network import ImageNetwork
+from oche.nn.recurrent.language_model import LanguageModel
 from oche.nn.statistics import at_rest, moving
+from oche.text.window import Window
 
 SLOT = "A/"
 """Stands before a key in the parameter dictionary, whose own attributes (`values`, `half`, ...) are no names there."""
+
+Input: TypeAlias = Tensor | Window
+"""What a body reads."""
 
 
 class ModuleBody(nn.Module):
@@ -44,8 +50,8 @@ class _Both(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
-        assert isinstance(self.body, ImageNetwork | ModuleBody)
+    def forward(self, x: Any, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
+        assert isinstance(self.body, ImageNetwork | LanguageModel | ModuleBody)
         return self.body.with_auxiliary(x, mixture)
 
 
@@ -53,7 +59,7 @@ class Supernet(nn.Module):
     """A body, called as `body(x, mixture)`, and the logits of the choices inside it.
 
     Attributes:
-        body: the network; a `CellNetwork` or a `ModuleBody`.
+        body: the network; an `ImageNetwork`, a `LanguageModel` or a `ModuleBody`.
         logits: the logits `A` of each key, zero until a search initializes them; read them by `logits(supernet)`.
     """
 
@@ -72,15 +78,15 @@ class Supernet(nn.Module):
                 device = next(iter(self.logits.values())).device
                 self.logits[SLOT + key] = torch.zeros(count, device=device)
 
-    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+    def forward(self, x: Input, mixture: Mixture) -> Tensor:
         """The body's output under the given mixing weights."""
         return self.body(x, mixture)  # type: ignore[no-any-return]
 
-    def with_auxiliary(self, x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
+    def with_auxiliary(self, x: Input, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
         """The output, and that of the auxiliary head where there is one."""
         return _Both(self.body)(x, mixture)  # type: ignore[no-any-return]
 
-    def with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Tensor) -> Tensor:
+    def with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Input) -> Tensor:
         """The output with other weights, in the order of `weights(supernet)`.
 
         Running statistics of batch normalization do not move; all other buffers are copies for this call.
@@ -88,7 +94,7 @@ class Supernet(nn.Module):
         with at_rest(self.body):
             return functional_call(self.body, self._state(weights), (x, mixture))  # type: ignore[no-any-return]
 
-    def both_with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def both_with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Input) -> tuple[Tensor, Tensor | None]:
         """The same with the output of the auxiliary head where there is one."""
         state = {f"body.{name}": value for name, value in self._state(weights).items()}
         with at_rest(self.body):

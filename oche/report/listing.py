@@ -138,6 +138,7 @@ def list_spaces(output: OutputOptions) -> None:
             "space": entry.architecture.space,
             "cifar_parameters": entry.cifar_parameters,
             "imagenet_parameters": entry.imagenet_parameters,
+            "ptb_parameters": entry.ptb_parameters,
         }
         for name, entry in known_architectures().items()
     ]
@@ -148,7 +149,8 @@ def list_spaces(output: OutputOptions) -> None:
     else:
         shown = [s | {"candidates": ", ".join(s["candidates"]), "size": f"{s['size']:.3g}"} for s in spaces]
         _print_table(["space", "edges", "candidates", "architectures"], shown)
-        _print_table(["known architecture", "space", "parameters (CIFAR-10)", "parameters (ImageNet)"], known)
+        sizes = [f"parameters ({data})" for data in ("CIFAR-10", "ImageNet", "PTB")]
+        _print_table(["known architecture", "space", *sizes], known)
     _warn(broken)
 
 

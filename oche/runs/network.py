@@ -63,6 +63,7 @@ def load_network(run: str | Path, device: str | torch.device = "cpu") -> PixelNe
         network = space_from_json(saved["space"]).network(
             Architecture.from_json(saved["architecture"]), ImageTask(**saved["task"]), Stack(**saved["stack"])
         )
+        assert isinstance(network, ImageNetwork)  # the task is one of images
         network.load_state_dict(saved["weights"])
         normalize = Normalize(tuple(saved["mean"]), tuple(saved["std"]))
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, UnpicklingError, InputError) as error:

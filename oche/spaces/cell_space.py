@@ -27,7 +27,7 @@ from oche.nn.operations import NETWORK, OPERATIONS, SUPERNET, NormForm, operatio
 from oche.nn.structure import PLAIN, Structure, bypass_of
 from oche.nn.supernet import Supernet
 from oche.spaces.space import Space
-from oche.task import ImageTask
+from oche.task import Task, image_task
 
 EdgeCandidates = tuple[tuple[str, ...], ...]
 """Candidates per edge of a cell, in the usual order: node by node, input by input."""
@@ -117,12 +117,13 @@ class CellSpace(Space):
                 nodes.append(Node(tuple(edges), self.keep))
         return Domain(self.name, tuple(nodes))
 
-    def kinds(self, stack: Stack, task: ImageTask) -> list[str]:
+    def kinds(self, stack: Stack, task: Task) -> list[str]:
         """`normal` or `reduction` for each cell; see `Space`."""
-        return stack.kinds(task)
+        return stack.kinds(image_task(self.name, task))
 
-    def supernet(self, task: ImageTask, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
+    def supernet(self, task: Task, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
         """See `Space`."""
+        task = image_task(self.name, task)
 
         def edges(index: int, kind: str, channels: int) -> list[dict[int, nn.Module]]:
             def mixed(key: str, stride: int) -> nn.Module:
@@ -144,13 +145,14 @@ class CellSpace(Space):
     def network(
         self,
         architecture: Architecture,
-        task: ImageTask,
+        task: Task,
         stack: Stack | None = None,
         *,
         auxiliary: bool = False,
         form: NormForm = NETWORK,
     ) -> CellNetwork:
         """See `Space`."""
+        task = image_task(self.name, task)
         stack = stack or self.fitting(self.network_stack)
         self.check_fit(stack, task)
         self._check_cells(architecture)

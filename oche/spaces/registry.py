@@ -19,6 +19,8 @@ from oche.spaces.bench125 import bench125
 from oche.spaces.cell_space import CellSpace, edge_key
 from oche.spaces.darts import darts, darts_without_none, idarts_s2
 from oche.spaces.nasbench201 import nasbench201
+from oche.spaces.recurrent import KIND as RECURRENT
+from oche.spaces.recurrent import RecurrentSpace, recurrent
 from oche.spaces.space import Space
 from oche.spaces.staged_space import StagedSpace
 
@@ -53,12 +55,16 @@ SPACES = Registry[Callable[..., Space]](
         "allegro": allegro,
         "nasbench201": nasbench201,
         "bench125": bench125,
+        "recurrent": recurrent,
     },
     made=_maker,
 )
 
 TYPES = Registry[type[Space]](
-    "type of space", "oche.space_types", {t.__name__: t for t in (CellSpace, StagedSpace)}, made=_type_of_space
+    "type of space",
+    "oche.space_types",
+    {t.__name__: t for t in (CellSpace, StagedSpace, RecurrentSpace)},
+    made=_type_of_space,
 )
 """The types of spaces that files name."""
 
@@ -104,35 +110,36 @@ def space_from_json(text: str) -> Space:
 
 @dataclass(frozen=True)
 class KnownArchitecture:
-    """A published architecture of the DARTS space, with the exact sizes of its networks.
+    """A published architecture, with the exact sizes of its networks on the data sets that it is for.
 
     Attributes:
         architecture: the cells.
         cifar_parameters: of the network for CIFAR-10 (20 cells, 36 channels), without auxiliary head.
         imagenet_parameters: of the network for ImageNet (14 cells, 48 channels), without auxiliary head.
+        ptb_parameters: of the language model for Penn Treebank (10,000 words, width 850).
     """
 
     architecture: Architecture
-    cifar_parameters: int
-    imagenet_parameters: int
+    cifar_parameters: int | None = None
+    imagenet_parameters: int | None = None
+    ptb_parameters: int | None = None
 
 
 def known_architectures() -> dict[str, KnownArchitecture]:
     """Published architectures by name."""
     table = json.loads((files("oche.spaces") / "known_architectures.json").read_text(encoding="utf-8"))
-    return {
-        name: KnownArchitecture(
-            Architecture.of(
-                "darts",
-                {
-                    edge_key(kind, node, source): candidate
-                    for kind in ("normal", "reduction")
-                    for node, pairs in enumerate(entry[kind], start=2)
-                    for candidate, source in pairs
-                },
-            ),
-            entry["cifar_parameters"],
-            entry["imagenet_parameters"],
-        )
-        for name, entry in table.items()
+    return {name: _known(entry) for name, entry in table.items()}
+
+
+def _known(entry: dict[str, Any]) -> KnownArchitecture:
+    if RECURRENT in entry:
+        nodes = enumerate(entry[RECURRENT], start=1)
+        cell = {edge_key(RECURRENT, node, source): candidate for node, (candidate, source) in nodes}
+        return KnownArchitecture(Architecture.of("recurrent", cell), ptb_parameters=entry["ptb_parameters"])
+    cells = {
+        edge_key(kind, node, source): candidate
+        for kind in ("normal", "reduction")
+        for node, pairs in enumerate(entry[kind], start=2)
+        for candidate, source in pairs
     }
+    return KnownArchitecture(Architecture.of("darts", cells), entry["cifar_parameters"], entry["imagenet_parameters"])

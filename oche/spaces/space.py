@@ -9,7 +9,7 @@ from dataclasses import asdict
 from dataclasses import replace as dataclass_replace
 from functools import lru_cache
 from random import Random
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 from typing_extensions import Self
@@ -20,10 +20,14 @@ from oche.errors import InputError
 from oche.needs import CELLS, KEPT_INPUTS, SHARED_LOGITS, WIDENABLE, Feature
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.operations import NETWORK, OPERATIONS, SUPERNET, Builder, NormForm
+from oche.nn.recurrent.language_model import LanguageModel
 from oche.nn.structure import PLAIN, Structure
 from oche.nn.supernet import Supernet
 from oche.nn.widening import can_widen
-from oche.task import ImageTask
+from oche.task import Task, image_task
+
+Network: TypeAlias = ImageNetwork | LanguageModel
+"""What an architecture becomes."""
 
 
 class Space(ABC):
@@ -33,7 +37,8 @@ class Space(ABC):
         name: what architectures of this space refer to.
         supernet_stack: depth and width of the supernet.
         network_stack: depth and width of the discrete network in the paper's evaluation.
-        has_auxiliary: whether its networks have a place for an auxiliary head.
+        has_auxiliary: whether its networks have a place for an auxiliary head, or another auxiliary loss.
+        stacked: whether its networks are stacks of cells with channels, to which structures can add.
         inputs: what the first states of a cell are, for drawings.
         first_node: the number that the paper gives to the node after those.
     """
@@ -42,6 +47,7 @@ class Space(ABC):
     supernet_stack: Stack
     network_stack: Stack
     has_auxiliary: ClassVar[bool]
+    stacked: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]]
     first_node: ClassVar[int]
 
@@ -60,7 +66,7 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def kinds(self, stack: Stack, task: ImageTask) -> list[str]:
+    def kinds(self, stack: Stack, task: Task) -> list[str]:
         """The kind of each cell of a network, in order.
 
         Raises:
@@ -68,7 +74,7 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def supernet(self, task: ImageTask, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
+    def supernet(self, task: Task, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
         """A supernet with every candidate on every edge, of the size `supernet_stack`, with what a structure adds.
 
         Raises:
@@ -80,12 +86,12 @@ class Space(ABC):
     def network(
         self,
         architecture: Architecture,
-        task: ImageTask,
+        task: Task,
         stack: Stack | None = None,
         *,
         auxiliary: bool = False,
         form: NormForm = NETWORK,
-    ) -> ImageNetwork:
+    ) -> Network:
         """The discrete network of an architecture, of the size `stack` (default: `network_stack`).
 
         Raises:
@@ -101,7 +107,7 @@ class Space(ABC):
     def fitting(self, stack: Stack) -> Stack:
         """The stack itself, or with the cells that the architectures of this space decide one by one."""
 
-    def check_fit(self, stack: Stack, task: ImageTask) -> None:
+    def check_fit(self, stack: Stack, task: Task) -> None:
         """Refuse a network that has other cells than the architectures of this space decide one by one.
 
         Raises:
@@ -109,10 +115,11 @@ class Space(ABC):
         """
         fitting = self.fitting(stack)
         if self.kinds(stack, task) != self.kinds(fitting, task):
+            reductions = stack.reduction_count(image_task(self.name, task))
             raise InputError(
                 f"each cell of space {self.name!r} has decisions of its own, so the network needs the "
                 f"{fitting.cells} cells with {fitting.reductions} reductions of the supernet, but would have "
-                f"{stack.cells} with {stack.reduction_count(task)}; give --train.cells {fitting.cells} "
+                f"{stack.cells} with {reductions}; give --train.cells {fitting.cells} "
                 f"--train.reductions {fitting.reductions} (in Python: stack=space.fitting(stack)), or search with "
                 f"--space.cells {stack.cells}"
             )
@@ -128,14 +135,14 @@ class Space(ABC):
         names = {str(name) for edge in self.domain.edges.values() for name in edge.candidates}
         channels = self.supernet_stack.channels
         has = {
-            CELLS: True,
+            CELLS: self.stacked,
             KEPT_INPUTS: any(node.keep is not None for node in self.domain.nodes),
             SHARED_LOGITS: self.shared,
             WIDENABLE: all(name in OPERATIONS and _widens(OPERATIONS[name], channels) for name in names),
         }
         return frozenset(feature for feature, there in has.items() if there)
 
-    def check_kinds(self, stack: Stack, task: ImageTask) -> None:
+    def check_kinds(self, stack: Stack, task: Task) -> None:
         """Refuse a network with a kind of cell that the supernet lacks, before a search spends time.
 
         Raises:

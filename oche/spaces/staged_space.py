@@ -28,7 +28,7 @@ from oche.nn.staged import StagedNetwork
 from oche.nn.structure import PLAIN, Structure, bypass_of
 from oche.nn.supernet import Supernet
 from oche.spaces.space import Space
-from oche.task import ImageTask
+from oche.task import Task, image_task
 
 KIND = "cell"
 
@@ -63,13 +63,14 @@ class StagedSpace(Space):
             tuple(Node(tuple(Edge(_key(j, i), self.candidates) for i in range(j))) for j in self._with_edges),
         )
 
-    def kinds(self, stack: Stack, task: ImageTask) -> list[str]:
+    def kinds(self, stack: Stack, task: Task) -> list[str]:
         """All cells are of one kind; see `Space`."""
-        stack.reduction_count(task)
+        stack.reduction_count(image_task(self.name, task))
         return [KIND] * stack.cells
 
-    def supernet(self, task: ImageTask, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
+    def supernet(self, task: Task, structure: Structure = PLAIN, *, auxiliary: bool = False) -> Supernet:
         """See `Space`."""
+        task = image_task(self.name, task)
         self._check_auxiliary(auxiliary)
 
         def mixed(j: int, i: int, channels: int) -> nn.Module:
@@ -86,13 +87,14 @@ class StagedSpace(Space):
     def network(
         self,
         architecture: Architecture,
-        task: ImageTask,
+        task: Task,
         stack: Stack | None = None,
         *,
         auxiliary: bool = False,
         form: NormForm = NETWORK,
     ) -> StagedNetwork:
         """See `Space`."""
+        task = image_task(self.name, task)
         self._check_auxiliary(auxiliary)
         self.domain.check(architecture)
 

@@ -103,9 +103,11 @@ def test_a_space_of_ones_own_has_no_paper(capsys, new):
 def test_every_named_space_has_its_paper(capsys, new, name):
     in_space(new, name)
     (new / "method.json").write_text(json.dumps(described(METHODS["drnas"])))
-    starts = ("darts", "rdarts", "idarts", "sepskip", "allegro", "nasbench201", "bench125")
+    starts = ("darts", "rdarts", "idarts", "sepskip", "allegro", "nasbench201", "bench125", "recurrent")
     begins = next(p for p in starts if name.startswith(p))
-    assert {"bench125": "nasbench201", "sepskip": "amended"}.get(begins, begins) in cited(capsys, new)
+    assert {"bench125": "nasbench201", "sepskip": "amended", "recurrent": "darts"}.get(begins, begins) in cited(
+        capsys, new
+    )
 
 
 def test_what_is_no_run_is_refused(tmp_path):
