@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from oche.metrics import Loss
+from oche.nn.auxiliary import WithAuxiliary
 from oche.nn.choice import decisions
 from oche.nn.mixture import Mixture
-from oche.nn.network import ImageNetwork
 from oche.nn.statistics import at_rest, moving
 
 SLOT = "A/"
@@ -36,6 +37,10 @@ class ModuleBody(nn.Module):
         """The same; there is no auxiliary head."""
         return self(x, mixture), None
 
+    def auxiliary_loss(self, inner: Tensor, target: Tensor, loss: Loss) -> Tensor:
+        """Of what a module put out beside its output it is the loss."""
+        return loss(inner, target)
+
 
 class _Both(nn.Module):
     """A body whose call is `with_auxiliary`, for `functional_call`, which knows one method."""
@@ -45,7 +50,7 @@ class _Both(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
-        assert isinstance(self.body, ImageNetwork | ModuleBody)
+        assert isinstance(self.body, WithAuxiliary)
         return self.body.with_auxiliary(x, mixture)
 
 
@@ -79,6 +84,11 @@ class Supernet(nn.Module):
     def with_auxiliary(self, x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
         """The output, and that of the auxiliary head where there is one."""
         return _Both(self.body)(x, mixture)  # type: ignore[no-any-return]
+
+    def auxiliary_loss(self, inner: Tensor, target: Tensor, loss: Loss) -> Tensor:
+        """The body's part of the training loss beside that of its output, before its weight."""
+        assert isinstance(self.body, WithAuxiliary)
+        return self.body.auxiliary_loss(inner, target, loss)
 
     def with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Tensor) -> Tensor:
         """The output with other weights, in the order of `weights(supernet)`.
