@@ -119,7 +119,7 @@ VARIATIONAL = Regularization(auxiliary=1.0, dropout=SEARCH_DROPOUT, penalty=PENA
 REGULARIZATIONS = Registry[Consistency](
     "regularization",
     "oche.regularizations",
-    {"none": Regularization(), "as-trained": AsTrained(), "variational": VARIATIONAL},
+    {"none": Regularization(), "as-trained": AsTrained()},
     made=part_of(Consistency),
 )
 

@@ -129,6 +129,8 @@ class SearchStep:
             valid_batch=valid_batch,
             optimizer=self._weight_optimizer,
             now=now,
+            # As the public code: what looks ahead is clipped on text, where the rate is 20, and not on images.
+            clip=None if self._method.bptt is None else self._method.clip,
         )
         gradient = self.remaining.narrow(self._method.objective.gradient(problem, point))
         # The one vector-Jacobian product from the mixing weights to the logits; terms depend on these alone.
