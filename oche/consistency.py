@@ -11,17 +11,24 @@ The paper does not say where in the search the auxiliary loss goes. It belongs t
 `L_train + weight L_auxiliary` wherever the training loss is evaluated, also inside the gradient of the logits (whose
 derivation assumes weights at the optimum of *that* loss), and nowhere else. The validation loss is the network's own,
 because the head is thrown away. Cutout is in both halves; a step's drop-path mask is in all its evaluations.
+
+On text it is the weight decay and the dropout that are unified (Sec. 3.3: "unify the weight decay and variational
+Dropout ratio between search and evaluation"), and the penalty on activations with them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
+from torch import nn
+
 from oche.errors import InputError
+from oche.nn.recurrent.regularization import PENALTY, SEARCH_DROPOUT, ActivationPenalty, VariationalDropout
 from oche.registry import Registry, part_of
 from oche.spaces.cell_space import CellSpace
 from oche.spaces.space import Space
+from oche.training.language import Language
 from oche.training.protocol import TrainingProtocol
 
 
@@ -45,7 +52,10 @@ class Regularization:
     Attributes:
         cutout: side of the Cutout square in pixels, on the images of both halves; 0: none.
         drop_path: probability in the end with which the mixed output of an edge is dropped, rising linearly from 0.
-        auxiliary: weight of an auxiliary head's loss in the training loss; 0: no such head.
+        auxiliary: weight of an auxiliary head's loss, or of a language model's penalty, in the training loss; 0: none.
+        dropout: of a language model; None: its own.
+        penalty: of a language model; None: its own.
+        weight_decay: of the weights; None: that of their optimizer.
 
     Raises:
         InputError: a number is out of its range.
@@ -54,8 +64,13 @@ class Regularization:
     cutout: int = 0
     drop_path: float = 0.0
     auxiliary: float = 0.0
+    dropout: VariationalDropout | None = None
+    penalty: ActivationPenalty | None = None
+    weight_decay: float | None = None
 
     def __post_init__(self) -> None:
+        if self.weight_decay is not None and self.weight_decay < 0:
+            raise InputError(f"weight_decay >= 0 must hold, but got weight_decay={self.weight_decay}")
         if self.cutout < 0 or self.auxiliary < 0 or not 0 <= self.drop_path < 1:
             raise InputError(
                 "cutout >= 0, 0 <= drop_path < 1 and auxiliary >= 0 must hold, but got "
@@ -74,7 +89,7 @@ class Regularization:
 
 @dataclass(frozen=True, kw_only=True)
 class AsTrained:
-    """Cutout, drop-path and auxiliary head of the training after the search.
+    """Cutout, drop-path and auxiliary head of the training after the search; on text, its dropout and decay as well.
 
     Attributes:
         numbers: of that training; none before it is known, when there is nothing to be consistent with.
@@ -87,7 +102,18 @@ class AsTrained:
     def at(self, rules: TrainingProtocol) -> AsTrained:
         """With the numbers of the protocol."""
         found = Regularization(cutout=rules.cutout, drop_path=rules.drop_path, auxiliary=rules.auxiliary)
+        if rules.language is not None:
+            found = replace(
+                found,
+                dropout=rules.language.dropout,
+                penalty=rules.language.penalty,
+                weight_decay=rules.optimizer.weight_decay,
+            )
         return AsTrained(numbers=found)
+
+
+VARIATIONAL = Regularization(auxiliary=1.0, dropout=SEARCH_DROPOUT, penalty=PENALTY)
+"""Of DARTS' search on Penn Treebank."""
 
 
 REGULARIZATIONS = Registry[Consistency](
@@ -96,6 +122,18 @@ REGULARIZATIONS = Registry[Consistency](
     {"none": Regularization(), "as-trained": AsTrained()},
     made=part_of(Consistency),
 )
+
+
+def set_regularization(network: nn.Module, numbers: Regularization | Language) -> None:
+    """Give a language model its dropout and its penalty, as far as they are known; other networks have none.
+
+    Args:
+        network: with `dropout` and `penalty` of the kinds of `oche.nn.recurrent.regularization`, or without.
+        numbers: of its search or of its training.
+    """
+    for name, value in (("dropout", numbers.dropout), ("penalty", numbers.penalty)):
+        if value is not None and isinstance(getattr(network, name, None), type(value)):
+            setattr(network, name, value)
 
 
 def full(space: Space, rules: TrainingProtocol) -> Space:

@@ -18,6 +18,7 @@ import torch
 from oche.architecture import Architecture
 from oche.checkpoint import Forgetful, Keeper, offering, structure
 from oche.clock import Deadline
+from oche.consistency import set_regularization
 from oche.course import Course
 from oche.data.halves import SearchData
 from oche.domain import Domain
@@ -107,6 +108,7 @@ def run_search(
     timetable, tuning = _Timetable.of(method, domain, data, epochs), method.selection.tuning
     if not supernet.body.training:
         supernet.train()
+    set_regularization(supernet.body, method.regularization.numbers)
     run = Course(
         supernet, domain, method, data, loss=loss, metrics=metrics, seed=seed, device=device, deadline=deadline
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from oche.axes import AXES, placed
-from oche.consistency import AsTrained, Consistency, Regularization
+from oche.consistency import VARIATIONAL, AsTrained, Consistency, Regularization
 from oche.errors import InputError, named
 from oche.mixture.base import Relaxation
 from oche.mixture.batch_mixed import BatchMixed
@@ -32,6 +32,7 @@ from oche.schedule import Constant, Cosine, Share
 from oche.select.base import Selection
 from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
+from oche.select.perturbation import PerturbationSelection
 from oche.select.registry import SELECTIONS
 from oche.select.removal import Removal
 from oche.spaces.module_space import ModuleSpace
@@ -43,6 +44,10 @@ from oche.stages.progressive import Progressive
 
 CIFAR_HALF = 25_000
 """Images in the training half of a search on CIFAR-10."""
+
+PTB_WORDS = 929_589
+"""Words of the training text of Penn Treebank, all of which train the weights in DARTS' search; the logits have the
+validation text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,25 @@ class Variant:
         """Whether a search on these is meant."""
         fits = any(space == name or (name[-1] == "*" and space.startswith(name[:-1])) for name in self.spaces)
         return fits and (not self.data or data in self.data)
+
+
+TEXT = Variant(
+    spaces=("recurrent",),
+    changes={
+        "regularization": VARIATIONAL,
+        "weight_optimizer": SGD(lr=Constant(20.0), momentum=0.0, weight_decay=5e-7),
+        "logit_optimizer": Adam(lr=Constant(3e-3), betas=(0.9, 0.999), weight_decay=1e-3),
+        "clip": 0.25,
+        "epochs": 50,
+        "batch": 256,
+        "bptt": 35,
+    },
+)
+"""What DARTS' search of recurrent cells has in the place of its numbers for images (its public code)."""
+
+TEXT_TUNING = SGD(lr=Constant(2.0), momentum=0.0, weight_decay=5e-7)
+"""Of the weights between the decisions of a selection by perturbation: a tenth of the rate of the search, as on images.
+Wang-2021 has no search on text, and at its rate for images the weights would stand still."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +112,9 @@ class Method:
         clip: largest norm of the gradient of the weights.
         logits_first: whether a step moves the logits before the weights, as the public DARTS code does.
         epochs: of the paper's search.
-        batch: of the paper's search.
+        batch: of the paper's search: images, or lanes of a text.
+        bptt: words of a lane per step, through which gradients go back; None: for images.
+        text: the numbers that every method has for spaces of language models; see `fitted`.
         variants: the paper's numbers for other spaces and data; the first that suits counts.
         with_perturbation: the fields that `NAME+pt` changes; None: the selection alone.
         tries: where the paper searches several times and keeps the best, the fields that each search changes
@@ -117,6 +143,8 @@ class Method:
     logits_first: bool = True
     epochs: int = 50
     batch: int = 64
+    bptt: int | None = None
+    text: Variant | None = field(default=TEXT, repr=False)
     variants: tuple[Variant, ...] = field(default=(), repr=False)
     with_perturbation: Mapping[str, Any] | None = field(default=None, repr=False)
     tries: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
@@ -158,15 +186,34 @@ class Method:
 
     @property
     def steps(self) -> int:
-        """Steps of the paper's search, its epochs on half of CIFAR-10: how far its logits can travel."""
+        """Steps of the paper's search, its epochs on half of CIFAR-10 or on Penn Treebank.
+
+        So far its logits can travel.
+        """
+        if self.bptt is not None:
+            return self.epochs * (PTB_WORDS // (self.batch * self.bptt))
         return self.epochs * (CIFAR_HALF // self.batch)
 
     def fitted(self, space: str, data: str = "") -> Method:
-        """With the paper's numbers for a space and a data set."""
+        """With the paper's numbers for a space and a data set.
+
+        For a space of language models every method first gets DARTS' numbers for text, and then what its own variants
+        say. What is the method's idea stays: a regularization that is not the usual one, logits without decay.
+        """
+        changes: dict[str, Any] = {}
+        if self.text is not None and self.text.suits(space, data):
+            changes |= self.text.changes
+            if self.regularization != Regularization():
+                changes.pop("regularization", None)
+            if not self.logit_optimizer.weight_decay and "logit_optimizer" in changes:
+                changes["logit_optimizer"] = replace(changes["logit_optimizer"], weight_decay=0.0)
+            if isinstance(self.selection, PerturbationSelection):
+                changes["selection"] = replace(self.selection, optimizer=TEXT_TUNING)
         for variant in self.variants:
             if variant.suits(space, data):
-                return replace(self, variants=(), **variant.changes)
-        return replace(self, variants=())
+                changes |= variant.changes
+                break
+        return replace(self, text=None, variants=(), **changes)
 
 
 DARTS = Method(
@@ -387,9 +434,10 @@ def _based_on(name: str) -> Method:
 
 def _changed(whole: Method, name: str, changes: Mapping[str, Any], summary: str) -> Method:
     """With other parts, which stay whatever the space, the data and the try."""
+    text = whole.text and replace(whole.text, changes=_left(whole.text.changes, changes))
     variants = tuple(replace(v, changes=_left(v.changes, changes)) for v in whole.variants)
     tries = {"tries": _left({"tries": whole.tries}, changes)["tries"]}
-    return replace(whole, name=name, summary=summary, variants=variants, **tries, **changes)
+    return replace(whole, name=name, summary=summary, text=text, variants=variants, **tries, **changes)
 
 
 def _left(fields: Mapping[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from oche.text.loss import word_loss
+
 Loss: TypeAlias = Callable[[Any, Any], Tensor]
 """`(output, target)` to a scalar."""
 
@@ -21,10 +23,12 @@ class Metric:
     Attributes:
         function: `(output, target)` to a scalar tensor, the mean over the batch.
         higher_is_better: the direction, for choosing the best epoch.
+        finish: from the mean over all batches to the number that is reported; None: the mean itself.
     """
 
     function: Callable[[Any, Any], Tensor]
     higher_is_better: bool = True
+    finish: Callable[[float], float] | None = None
 
 
 def top1(output: Tensor, target: Tensor) -> Tensor:
@@ -34,6 +38,20 @@ def top1(output: Tensor, target: Tensor) -> Tensor:
 
 ACCURACY: Mapping[str, Metric] = {"accuracy": Metric(top1)}
 """The metrics of classification."""
+
+
+def exponential(value: float) -> float:
+    """`exp(value)`, infinite where that is too large for a number."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
+PERPLEXITY: Mapping[str, Metric] = {
+    "perplexity": Metric(word_loss, higher_is_better=False, finish=exponential),
+}
+"""The metrics of language models: the exponential of the mean loss per word, of all words and not batch by batch."""
 
 
 def better(new: Mapping[str, float], old: Mapping[str, float], metrics: Mapping[str, Metric]) -> bool:
@@ -56,7 +74,10 @@ def better(new: Mapping[str, float], old: Mapping[str, float], metrics: Mapping[
 
 
 class Meter:
-    """Means of a loss and metrics, weighted by batch size; sums stay on the device until `means`."""
+    """Means of a loss and metrics, weighted by the number of targets; sums stay on the device until `means`.
+
+    A batch has as many targets as its tensor of targets has numbers: labels of its images, words of its windows.
+    """
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
         self._metrics = metrics
@@ -66,7 +87,7 @@ class Meter:
     @torch.no_grad()
     def add(self, loss: Tensor, output: Any, target: Any) -> None:
         """Take in one batch."""
-        n = len(target)
+        n = target.numel() if isinstance(target, Tensor) else len(target)
         values = {"loss": loss} | {name: metric.function(output, target) for name, metric in self._metrics.items()}
         for name, value in values.items():
             value = torch.as_tensor(value).detach().double() * n
@@ -90,4 +111,8 @@ class Meter:
         if not self._count:
             return {}
         values = (torch.stack(list(self._sums.values())) / self._count).tolist()
-        return dict(zip(self._sums, values, strict=True))
+        means = dict(zip(self._sums, values, strict=True))
+        for name, metric in self._metrics.items():
+            if metric.finish is not None:
+                means[name] = metric.finish(means[name])
+        return means

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from oche.nn.widening import Replaced
 from oche.schedule import Constant, Cosine, Schedule
+from oche.text.window import Window
 
 
 class OptimizerSettings(Protocol):
@@ -115,3 +117,31 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every parameter group this learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def set_decay(optimizer: torch.optim.Optimizer, weight_decay: float) -> None:
+    """Give every parameter group this weight decay."""
+    for group in optimizer.param_groups:
+        group["weight_decay"] = weight_decay
+
+
+def step_share(inputs: Any) -> float:
+    """By what the rate of a step on these inputs is multiplied: the relative length of a window, else 1.
+
+    The loss of a window is a mean over its words, so that without it each word of a short one would count for more
+    (Merity et al. 2018, Sec. 5).
+    """
+    return inputs.share if isinstance(inputs, Window) else 1.0
+
+
+@contextmanager
+def scaled_rate(optimizer: torch.optim.Optimizer, factor: float) -> Iterator[None]:
+    """Every parameter group's learning rate times a factor; afterwards it is what it was."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate

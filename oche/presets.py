@@ -20,12 +20,14 @@ class Preset:
     Attributes:
         supernet: depth and width of the supernet; None: the space's own.
         epochs: epochs of the search; None: the method's own.
+        batch: images or lanes per step of the search; None: the method's own.
         protocol: name of the training protocol.
     """
 
     supernet: Stack | None
     epochs: int | None
     protocol: str
+    batch: int | None = None
 
 
 PRESETS = {
@@ -34,14 +36,25 @@ PRESETS = {
     "paper": Preset(supernet=None, epochs=None, protocol="darts-cifar"),
 }
 
+TEXT_PRESETS = {
+    "tiny": Preset(supernet=Stack(cells=1, channels=64), epochs=8, protocol="text-tiny", batch=32),
+    "small": Preset(supernet=Stack(cells=1, channels=200), epochs=25, protocol="text-small", batch=128),
+    "paper": Preset(supernet=None, epochs=None, protocol="ptb"),
+}
+"""The same for spaces of language models; a cell is as wide as its embedding."""
 
-def preset(name: str) -> Preset:
+
+def preset(name: str, text: bool = False) -> Preset:
     """A preset by name.
+
+    Args:
+        name: `tiny`, `small` or `paper`.
+        text: whether the space is one of language models.
 
     Raises:
         InputError: the name is unknown.
     """
-    return named("preset", name, PRESETS)
+    return named("preset", name, TEXT_PRESETS if text else PRESETS)
 
 
 def default_preset(device: torch.device) -> str:

@@ -24,7 +24,7 @@ from oche.nn.supernet import Supernet, logits, weights
 from oche.nn.widening import Replaced
 from oche.objective.base import Point
 from oche.objective.problem import SupernetProblem
-from oche.optim import OptimizerSettings, follow, set_rate
+from oche.optim import OptimizerSettings, follow, scaled_rate, set_decay, set_rate, step_share
 from oche.randomness import derive, frozen
 from oche.remaining import Remaining
 
@@ -61,6 +61,9 @@ class SearchStep:
         """A new optimizer of the weights, which may be others now."""
         self._weights, self._weight_settings = weights(self._supernet), settings
         self._weight_optimizer = settings.build(self._weights)
+        decay = self._method.regularization.numbers.weight_decay
+        if decay is not None:
+            set_decay(self._weight_optimizer, decay)
 
     def begin_logits(self) -> None:
         """A new optimizer of the logits."""
@@ -105,11 +108,13 @@ class SearchStep:
         """
         auxiliary = self._method.regularization.numbers.auxiliary
         problem = SupernetProblem(self._supernet, self._loss, seed, self._device, auxiliary)
-        if move_logits and self._method.logits_first:
-            self._move_logits(problem, now, train_batch, valid_batch)
-        before = self._move_weights(problem, now, train_batch)
-        if move_logits and not self._method.logits_first:
-            self._move_logits(problem, now, train_batch, valid_batch)
+        # Around both: an objective that looks ahead to the step of the weights looks at this one.
+        with scaled_rate(self._weight_optimizer, step_share(train_batch[0])):
+            if move_logits and self._method.logits_first:
+                self._move_logits(problem, now, train_batch, valid_batch)
+            before = self._move_weights(problem, now, train_batch)
+            if move_logits and not self._method.logits_first:
+                self._move_logits(problem, now, train_batch, valid_batch)
         return before
 
     def _move_logits(self, problem: SupernetProblem, now: Moment, train_batch: Batch, valid_batch: Batch) -> None:
@@ -124,6 +129,8 @@ class SearchStep:
             valid_batch=valid_batch,
             optimizer=self._weight_optimizer,
             now=now,
+            # As the public code: what looks ahead is clipped on text, where the rate is 20, and not on images.
+            clip=None if self._method.bptt is None else self._method.clip,
         )
         gradient = self.remaining.narrow(self._method.objective.gradient(problem, point))
         # The one vector-Jacobian product from the mixing weights to the logits; terms depend on these alone.

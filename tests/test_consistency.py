@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import oche
 from oche.checkpoint import Checkpoints
 from oche.citations import bibliography
-from oche.consistency import AsTrained, Consistency, Regularization, full
+from oche.consistency import AsTrained, Consistency, Regularization, full, set_regularization
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.data.options import DataOptions
@@ -25,6 +25,7 @@ from oche.mixture.softmax import Softmax
 from oche.nn.cell import set_drop_path
 from oche.nn.drop_edges import DropEdges
 from oche.nn.network import AuxiliaryHead, CellNetwork, Stack
+from oche.nn.recurrent.regularization import EVALUATION_DROPOUT, PENALTY, ActivationPenalty, VariationalDropout
 from oche.nn.supernet import Supernet, initialize_logits, logits, weights
 from oche.objective.problem import SupernetProblem
 from oche.randomness import frozen, generator
@@ -186,6 +187,43 @@ def test_numbers_come_from_the_training_or_are_ones_own() -> None:
     for wrong in ({"cutout": -1}, {"auxiliary": -0.1}, {"drop_path": 1.0}):
         with pytest.raises(InputError, match="drop_path < 1"):
             Regularization(**wrong)  # type: ignore[arg-type]
+
+
+def test_on_text_dropout_penalty_and_decay_come_from_the_training() -> None:
+    # Sec. 3.3: "unify the weight decay and variational Dropout ratio between search and evaluation".
+    rules = protocol("ptb")
+    expected = Regularization(auxiliary=1.0, dropout=EVALUATION_DROPOUT, penalty=PENALTY, weight_decay=8e-7)
+    assert AsTrained().at(rules).numbers == expected
+    assert AsTrained().at(rules).at(RULES).numbers == AsTrained().at(RULES).numbers
+    assert AsTrained().at(RULES).numbers.weight_decay is None
+    assert method("darts/regularization=none:weight_decay=5e-7").regularization == Regularization(weight_decay=5e-7)
+    with pytest.raises(InputError, match="weight_decay=-1"):
+        Regularization(weight_decay=-1)
+
+
+class Reader(nn.Module):
+    """What a language model says of its regularization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout, self.penalty = VariationalDropout(), ActivationPenalty(alpha=2.0)
+
+
+def test_a_language_model_gets_its_regularization_and_nothing_else_does() -> None:
+    reader = Reader()
+    set_regularization(reader, Regularization(dropout=EVALUATION_DROPOUT))
+    assert (reader.dropout, reader.penalty) == (EVALUATION_DROPOUT, ActivationPenalty(alpha=2.0))
+    language = protocol("text-tiny").language
+    assert language is not None
+    set_regularization(reader, language)
+    assert (reader.dropout, reader.penalty) == (language.dropout, language.penalty)
+    set_regularization(reader, Regularization())
+    assert reader.dropout == language.dropout
+    other = nn.Module()
+    other.dropout = usual = nn.Dropout(0.5)  # of this name, and of another kind
+    set_regularization(other, language)
+    assert other.dropout is usual
+    assert not hasattr(other, "penalty")
 
 
 class Mine(nn.Module):

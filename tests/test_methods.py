@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oche.consistency import VARIATIONAL, AsTrained, Regularization
 from oche.data.batches import IterableBatches
 from oche.data.halves import SearchData
 from oche.errors import InputError
@@ -18,6 +19,7 @@ from oche.mixture.softmax import Softmax
 from oche.moment import Moment
 from oche.nn.choice import Choice
 from oche.nn.network import Stack
+from oche.nn.recurrent.regularization import PENALTY, SEARCH_DROPOUT
 from oche.nn.structure import PartialChannels
 from oche.nn.supernet import weights
 from oche.objective.amended import Amended, FiniteDifferences
@@ -25,7 +27,7 @@ from oche.objective.asymptotic import Asymptotic
 from oche.objective.first_order import FirstOrder
 from oche.objective.terms import ConcentrationAnchor
 from oche.objective.unrolled import Unrolled
-from oche.optim import Adam, OptimizerSettings
+from oche.optim import SGD, Adam, OptimizerSettings
 from oche.schedule import Constant, Epochs
 from oche.select.decorrelation import Decorrelation
 from oche.select.magnitude import Magnitude
@@ -241,6 +243,54 @@ def test_the_first_variant_that_suits_counts_and_no_other_does() -> None:
         assert found.batch == batch
         assert found.epochs == (3 if batch == 2 else 50)
         assert found.fitted("a", "x") == found  # fitted once and for all
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name + end for name in METHODS for end in ("", "+pt")])
+def test_every_method_has_the_published_numbers_for_recurrent_cells(name: str) -> None:
+    whole = method(name)
+    for data in ("", "ptb"):
+        found = whole.fitted("recurrent", data)
+        assert found.weight_optimizer == SGD(lr=Constant(20.0), momentum=0.0, weight_decay=5e-7)
+        decay = 1e-3 if whole.logit_optimizer.weight_decay else 0.0
+        assert found.logit_optimizer == Adam(lr=Constant(3e-3), betas=(0.9, 0.999), weight_decay=decay)
+        assert (found.clip, found.epochs, found.batch, found.bptt) == (0.25, 50, 256, 35)
+        assert found.steps == 50 * 103  # 929,589 words in 256 lanes, 35 at once
+        assert found.fitted("recurrent", data) == found
+        assert found.fitted("darts") == found
+        kept = AsTrained() if whole.regularization == AsTrained() else VARIATIONAL
+        assert found.regularization == kept
+    # What makes the method is as it was.
+    for field in ("name", "relaxation", "perturbation", "objective", "terms", "stages", "structure", "logit_std"):
+        assert getattr(found, field) == getattr(whole, field)
+    if name.endswith("+pt") and whole.selection != Magnitude():
+        assert isinstance(found.selection, PerturbationSelection)
+        assert isinstance(whole.selection, PerturbationSelection)
+        assert replace(found.selection, optimizer=whole.selection.optimizer) == whole.selection
+        assert rates(found.selection.optimizer) == (2.0, 2.0)
+    else:
+        assert found.selection == whole.selection
+
+
+def test_the_numbers_for_images_know_nothing_of_text() -> None:
+    assert Regularization(auxiliary=1.0, dropout=SEARCH_DROPOUT, penalty=PENALTY) == VARIATIONAL
+    for whole in METHODS.values():
+        assert whole.fitted("darts").bptt is whole.bptt is None
+        assert whole.fitted("darts").regularization == whole.regularization
+        assert whole.fitted("darts").steps == whole.epochs * (25_000 // whole.batch)
+
+
+def test_on_text_a_part_that_was_asked_for_and_a_variant_of_the_method_stay() -> None:
+    assert method("darts/regularization=none").fitted("recurrent").regularization == Regularization()
+    asked = method("darts/regularization=none:auxiliary=0.5,weight_decay=1e-4").fitted("recurrent")
+    assert asked.regularization == Regularization(auxiliary=0.5, weight_decay=1e-4)
+    assert asked.clip == 0.25
+    own = Regularization(auxiliary=1.0, penalty=PENALTY)
+    assert replace(DARTS, regularization=own).fitted("recurrent").regularization == own
+    varied = replace(DARTS, variants=(Variant(spaces=("recurrent",), changes={"epochs": 7}),)).fitted("recurrent")
+    assert (varied.epochs, varied.batch, varied.steps) == (7, 256, 7 * 103)
 
 
 # -- every part does something -----------------------------------------------------------------------------------------

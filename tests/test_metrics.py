@@ -1,8 +1,13 @@
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from oche.metrics import ACCURACY, Meter, Metric, top1
+from oche.evaluation import evaluate
+from oche.metrics import ACCURACY, PERPLEXITY, Meter, Metric, better, top1
+from oche.text.loss import word_loss
 
 
 def test_top1_counts_hits() -> None:
@@ -40,3 +45,34 @@ def test_nothing_keeps_the_graph_alive() -> None:
     meter.add((w * 2).sum(), w * 2, torch.zeros(3))
     assert seen == [False]
     assert meter.means() == {"loss": 6.0, "size": 6.0}
+
+
+def test_perplexity_is_that_of_all_words_whatever_the_windows() -> None:
+    vocabulary, windows = 7, [(3, 9), (3, 4), (2, 1)]  # lanes and words
+    batches = [(5 * torch.randn(b, t, vocabulary), torch.randint(vocabulary, (b, t))) for b, t in windows]
+    log_p = []  # of the word that came, one by one
+    for scores, targets in batches:
+        for row, word in zip(scores.double().numpy().reshape(-1, vocabulary), targets.flatten().tolist(), strict=True):
+            log_p.append(row[word] - np.log(np.exp(row).sum()))
+    assert len(log_p) == 27 + 12 + 2
+    found = evaluate(torch.nn.Identity(), lambda x: x, batches, word_loss, PERPLEXITY)
+    assert found["loss"] == pytest.approx(-np.mean(log_p), rel=1e-6)
+    assert found["perplexity"] == pytest.approx(np.exp(-np.mean(log_p)), rel=1e-6)
+    apart = np.mean([word_loss(*batch).exp().item() for batch in batches])  # a mean of perplexities is none
+    assert abs(apart / found["perplexity"] - 1) > 0.01
+
+
+def test_a_perplexity_beyond_all_numbers_is_infinite() -> None:
+    meter = Meter(PERPLEXITY)
+    scores = torch.tensor([[[2000.0, 0.0]]])
+    meter.add(word_loss(scores, torch.tensor([[1]])), scores, torch.tensor([[1]]))
+    assert meter.means() == {"loss": 2000.0, "perplexity": math.inf}
+    meter.add(torch.tensor(math.nan), scores * math.nan, torch.tensor([[1]]))
+    assert math.isnan(meter.means()["perplexity"])
+
+
+def test_a_lower_perplexity_is_better() -> None:
+    low, high = {"loss": 1.0, "perplexity": math.e}, {"loss": 800.0, "perplexity": math.inf}
+    assert better(low, high, PERPLEXITY)
+    assert not better(high, low, PERPLEXITY)
+    assert better(high, high | {"loss": 900.0}, PERPLEXITY)  # both infinite: by the loss

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from oche.optim import SGD, Adam, AdamW, OptimizerSettings, set_rate
+from oche.optim import SGD, Adam, AdamW, OptimizerSettings, scaled_rate, set_rate, step_share
 from oche.schedule import Constant, Cosine
+from oche.text.window import Stream, Window
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,16 @@ def test_set_rate_reaches_every_group() -> None:
     optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)], "lr": 1.0}], lr=0.1)
     set_rate(optimizer, 0.2)
     assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.2]
+
+
+def test_a_scaled_rate_is_there_for_a_step_and_gone_after_it() -> None:
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)], "lr": 0.3}], lr=0.1)
+    with scaled_rate(optimizer, 0.5):
+        assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.15]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.3]
+
+
+def test_only_windows_have_a_share() -> None:
+    tokens = torch.zeros(2, 5, dtype=torch.long)
+    assert step_share(Window(tokens, 0, Stream.WEIGHTS, share=0.25)) == 0.25
+    assert step_share(Window(tokens, 0, Stream.WEIGHTS)) == step_share(tokens) == step_share([tokens]) == 1.0

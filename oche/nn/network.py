@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oche.errors import InputError, unknown
+from oche.metrics import Loss
 from oche.nn.cell import Cell, MixedEdge
 from oche.nn.mixture import Mixture
 from oche.nn.operations import NormForm
@@ -184,6 +185,10 @@ class ImageNetwork(nn.Module, ABC):
     @abstractmethod
     def with_auxiliary(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, Tensor | None]:
         """Class scores, and those of the auxiliary head where there is one."""
+
+    def auxiliary_loss(self, inner: Tensor, target: Tensor, loss: Loss) -> Tensor:
+        """The loss of the auxiliary head."""
+        return loss(inner, target)
 
 
 @dataclass(frozen=True)

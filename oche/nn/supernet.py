@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from oche.metrics import Loss
+from oche.nn.auxiliary import WithAuxiliary
 from oche.nn.choice import decisions
 from oche.nn.mixture import Mixture
-from oche.nn.network import ImageNetwork
-from oche.nn.recurrent.language_model import LanguageModel
 from oche.nn.statistics import at_rest, moving
 from oche.text.window import Window
 
@@ -42,6 +42,10 @@ class ModuleBody(nn.Module):
         """The same; there is no auxiliary head."""
         return self(x, mixture), None
 
+    def auxiliary_loss(self, inner: Tensor, target: Tensor, loss: Loss) -> Tensor:
+        """Of what a module put out beside its output it is the loss."""
+        return loss(inner, target)
+
 
 class _Both(nn.Module):
     """A body whose call is `with_auxiliary`, for `functional_call`, which knows one method."""
@@ -51,7 +55,7 @@ class _Both(nn.Module):
         self.body = body
 
     def forward(self, x: Any, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
-        assert isinstance(self.body, ImageNetwork | LanguageModel | ModuleBody)
+        assert isinstance(self.body, WithAuxiliary)
         return self.body.with_auxiliary(x, mixture)
 
 
@@ -85,6 +89,11 @@ class Supernet(nn.Module):
     def with_auxiliary(self, x: Input, mixture: Mixture) -> tuple[Tensor, Tensor | None]:
         """The output, and that of the auxiliary head where there is one."""
         return _Both(self.body)(x, mixture)  # type: ignore[no-any-return]
+
+    def auxiliary_loss(self, inner: Tensor, target: Tensor, loss: Loss) -> Tensor:
+        """The body's part of the training loss beside that of its output, before its weight."""
+        assert isinstance(self.body, WithAuxiliary)
+        return self.body.auxiliary_loss(inner, target, loss)
 
     def with_weights(self, weights: Sequence[Tensor], mixture: Mixture, x: Input) -> Tensor:
         """The output with other weights, in the order of `weights(supernet)`.

@@ -56,7 +56,7 @@ class Asymptotic:
 
     def gradient(self, problem: Bilevel, point: Point) -> dict[str, Tensor]:
         """Seven evaluations: w', then both losses there, each with two displaced ones (w1 to w4 of Eq. 5)."""
-        inner = InnerStep.of(point.optimizer)
+        inner = InnerStep.of(point.optimizer, point.clip)
         ahead = look_ahead(problem, point, inner)
         valid = through_step(problem, point, inner, ahead, problem.valid, point.valid_batch, self.radius)
         train = through_step(problem, point, inner, ahead, problem.train, point.train_batch, self.radius)

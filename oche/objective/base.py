@@ -38,16 +38,22 @@ class InnerStep:
 
     Attributes:
         velocity: the momentum buffers `v`, one per weight; None where there is none yet (zero).
+        clip: largest norm of the gradient; None: it is not clipped.
     """
 
     lr: float
     momentum: float = 0.0
     weight_decay: float = 0.0
     velocity: Sequence[Tensor | None] | None = None
+    clip: float | None = None
 
     @classmethod
-    def of(cls, optimizer: torch.optim.Optimizer) -> InnerStep:
+    def of(cls, optimizer: torch.optim.Optimizer, clip: float | None = None) -> InnerStep:
         """Read the step from the optimizer of the weights.
+
+        Args:
+            optimizer: as it is before the step.
+            clip: see the attributes.
 
         Raises:
             InputError: it is not plain SGD, whose step alone can be unrolled here.
@@ -63,15 +69,24 @@ class InnerStep:
             momentum=group["momentum"],
             weight_decay=group["weight_decay"],
             velocity=[optimizer.state[w].get("momentum_buffer") for w in group["params"]],
+            clip=clip,
         )
 
     def apply(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
-        """`w'` (AllegroNAS Eq. 2 with momentum and decay), without gradient clipping."""
+        """`w'` (AllegroNAS Eq. 2 with momentum and decay)."""
+        gradients = self.clipped(gradients)
         velocity = self.velocity or [None] * len(weights)
         return [
             w - self.lr * ((0 if v is None else self.momentum * v) + g + self.weight_decay * w)
             for w, g, v in zip(weights, gradients, velocity, strict=True)
         ]
+
+    def clipped(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The gradients, shorter where together they are longer than `clip`."""
+        if self.clip is None:
+            return gradients
+        factor = (self.clip / length(gradients).clamp(min=self.clip)).detach()
+        return [factor * g for g in gradients]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +100,7 @@ class Point:
         valid_batch: the batch of the validation half.
         optimizer: the optimizer of the weights, whose next step an objective may look ahead to.
         now: where the search stands.
+        clip: largest norm of the gradients with which an objective looks ahead; None: they are not clipped.
     """
 
     weights: Sequence[Tensor]
@@ -93,6 +109,7 @@ class Point:
     valid_batch: Batch
     optimizer: torch.optim.Optimizer
     now: Moment
+    clip: float | None = None
 
 
 class Objective(Protocol):
@@ -109,6 +126,12 @@ class Objective(Protocol):
     def gradient(self, problem: Bilevel, point: Point) -> dict[str, Tensor]:
         """The gradient with respect to each entry of `point.mixture`."""
         ...
+
+
+def length(tensors: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of all numbers of all tensors (a scalar)."""
+    norms = torch.stack([torch.linalg.vector_norm(t) for t in tensors])
+    return torch.linalg.vector_norm(norms)  # type: ignore[no-any-return]
 
 
 def mixture_gradient(loss: Tensor, mixture: Mixture) -> dict[str, Tensor]:

@@ -25,7 +25,8 @@ class SupernetProblem:
         loss: the loss of a batch.
         seed: fixes every random draw of this step.
         device: where the supernet lives.
-        auxiliary: weight of the auxiliary head's loss in the training loss; 0: it is not evaluated.
+        auxiliary: weight of the auxiliary head's loss, or of the network's own penalty, in the training loss; 0: it
+            is not evaluated.
     """
 
     supernet: Supernet
@@ -42,7 +43,7 @@ class SupernetProblem:
             return self._with_head(*self.supernet.both_with_weights(weights, mixture, batch[0]), batch[1])
 
     def valid(self, weights: Sequence[Tensor], mixture: Mixture, batch: Batch) -> Tensor:
-        """The same function of a validation batch, without the auxiliary head, which the network will not have."""
+        """The same function of a validation batch, without the auxiliary loss: it is about the network's own output."""
         with frozen(self.seed, self.device):
             return self.loss(self.supernet.with_weights(weights, mixture, batch[0]), batch[1])
 
@@ -66,4 +67,4 @@ class SupernetProblem:
 
     def _with_head(self, output: Tensor, inner: Tensor | None, target: Tensor) -> Tensor:
         assert inner is not None
-        return self.loss(output, target) + self.auxiliary * self.loss(inner, target)
+        return self.loss(output, target) + self.auxiliary * self.supernet.auxiliary_loss(inner, target, self.loss)

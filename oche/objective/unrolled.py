@@ -1,11 +1,14 @@
 """The second-order objective of DARTS: differentiate through one step of the weights.
 
-1. `w' = w - lr (momentum v + dL_train/dw + decay w)`, unclipped (AllegroNAS Eq. 2; DARTS Eq. 6);
+1. `w' = w - lr (momentum v + dL_train/dw + decay w)` (AllegroNAS Eq. 2; DARTS Eq. 6);
 2. `g1 = dL_valid(w', a)/da` and `v = dL_valid(w', a)/dw'`;
 3. the mixed second derivative by central differences, with `eps = 0.01 / ||v||` (AllegroNAS Eq. 3; DARTS Eq. 8):
    `d2L_train/(da dw) v = (dL_train(w + eps v, a)/da - dL_train(w - eps v, a)/da) / (2 eps)`;
 4. the gradient is `g1 - lr d2L_train/(da dw) v` (DARTS Eq. 7), since `dw'/da = -lr d2L_train/(dw da)`: decay and
    momentum do not depend on `a`.
+
+On images nothing is clipped. On text (`Point.clip`) the gradient of step 1 and the `v` of steps 3 and 4 are, as in the
+public code of DARTS' recurrent search, which moreover adds the decay of `w'` to `v`: `L_valid` has none, so we do not.
 
 All of it is taken with respect to the mixing weights. This equals the paper's gradient after the vector-Jacobian
 product to the logits, because that product is the same linear map for both terms.
@@ -22,7 +25,7 @@ from torch import Tensor
 
 from oche.data.batches import Batch
 from oche.nn.mixture import Mixture, each
-from oche.objective.base import Bilevel, InnerStep, Point, mixture_gradient, weight_gradient
+from oche.objective.base import Bilevel, InnerStep, Point, length, mixture_gradient, weight_gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Unrolled:
         Raises:
             InputError: the weights are not optimized by plain SGD.
         """
-        inner = InnerStep.of(point.optimizer)
+        inner = InnerStep.of(point.optimizer, point.clip)
         ahead = look_ahead(problem, point, inner)
         return through_step(problem, point, inner, ahead, problem.valid, point.valid_batch, self.radius)
 
@@ -92,7 +95,7 @@ def through_step(
     # Step 2: g1 and v, at w'.
     loss = outer(ahead, a, batch)
     both = torch.autograd.grad(loss, [*a.values(), *ahead], allow_unused=True, materialize_grads=True)
-    first, direction = dict(zip(a, both[: len(a)], strict=True)), both[len(a) :]
+    first, direction = dict(zip(a, both[: len(a)], strict=True)), inner.clipped(both[len(a) :])
     # Steps 3 and 4: g1 - lr d2L_train/(da dw) v (DARTS Eq. 7, 8).
     mixed = mixed_product(problem, point, direction, displacement(direction, radius))
     return {key: first[key] - inner.lr * mixed[key] for key in a}
@@ -109,7 +112,7 @@ def mixed_product(problem: Bilevel, point: Point, direction: Sequence[Tensor], e
 
 def displacement(direction: Sequence[Tensor], radius: float) -> Tensor:
     """`eps = radius / ||direction||`, so that `eps direction` has the length `radius`."""
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(d) for d in direction]))
+    norm = length(direction)
     # Where the norm is zero, so is every displacement and the difference; any positive eps avoids 0/0.
     return torch.where(norm > 0, radius / norm, torch.ones_like(norm))
 

@@ -12,25 +12,28 @@ from torch import Tensor, nn
 
 from oche.checkpoint import Forgetful, Keeper, Position, offering, structure
 from oche.clock import Deadline
+from oche.consistency import set_regularization
 from oche.data.batches import Batches
 from oche.data.prepare import Normalize
 from oche.errors import InputError
 from oche.evaluation import all_finite, evaluate
 from oche.listeners.base import Job, Listener, Listeners
 from oche.metrics import Loss, Meter, Metric, better
+from oche.nn.auxiliary import WithAuxiliary
 from oche.nn.cell import set_drop_path
 from oche.nn.network import ImageNetwork
-from oche.optim import set_rate
+from oche.optim import set_rate, step_share
 from oche.plain import described
 from oche.randomness import derive, frozen
 from oche.schedule import Linear
+from oche.training.averaging import Average
 from oche.training.protocol import TrainingProtocol
 
 FIRST_LOOK = 0.1
 """Share of a time limit before which a training does not ask whether it will be late: first steps are slow."""
 
 TrainingForward: TypeAlias = Callable[[Any], tuple[Tensor, Tensor | None]]
-"""Inputs to the outputs and those of an auxiliary head, if there is one."""
+"""Inputs to the outputs and what the model's `auxiliary_loss` needs, if it has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class TrainingData:
         valid: batches that choose the best epoch; None: the last epoch counts.
         test: batches of the one final evaluation; None: there is none.
         normalize: what the images went through; None for a user's own loaders.
-        batch: images per step; None: a user's own loaders decide.
+        batch: images or lanes per step; None: a user's own loaders decide.
     """
 
     train: Batches
@@ -95,6 +98,7 @@ class _Training:
         steps: taken in all.
         meter: sums over the steps of this epoch.
         records: one per epoch done.
+        average: of the weights after every step since it counts; None: it does not count yet.
         best: the epoch that counts so far, the best or the last one; None before the first.
         stopped: why the training ends before its last epoch.
         over: whether no step is left to take.
@@ -107,6 +111,7 @@ class _Training:
         self.epoch = self.step = self.steps = 0
         self.meter = meter
         self.records: list[Mapping[str, Any]] = []
+        self.average: Average | None = None
         self.best: _Best | None = None
         self.stopped: str | None = None
         self.over = False
@@ -125,6 +130,7 @@ class _Training:
             "seconds": self._deadline.elapsed,
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state(),
             "meter": self.meter.state(),
             "records": self.records,
             "best": self.best and vars(self.best),
@@ -138,9 +144,31 @@ class _Training:
         self._optimizer.load_state_dict(state["optimizer"])
         self.meter.restore(state["meter"])
         self._deadline.carry(state["seconds"])
+        if state.get("average") is not None:  # what was kept before there were averages has no such entry
+            self.average = Average(self._model)
+            self.average.restore(state["average"])
         self.best = state["best"] and _Best(**state["best"])
         for name in ("epoch", "step", "steps", "records", "stopped", "over"):
             setattr(self, name, state[name])
+
+    def stepped(self) -> None:
+        """The optimizer has made a step."""
+        if self.average is not None:
+            self.average.take()
+
+    def begin_average(self) -> None:
+        """From the next step on the average counts."""
+        self.average = Average(self._model)
+
+    @property
+    def losses(self) -> list[float]:
+        """On the validation part, after every epoch; it has to have been there."""
+        return [record["valid_loss"] for record in self.records]
+
+    @property
+    def counting(self) -> Callable[[Any], Tensor]:
+        """The network that is evaluated: the model, with the average of its weights where that counts."""
+        return self._model if self.average is None else self.average
 
     def end_epoch(self, scores: Mapping[str, float], metrics: Mapping[str, Metric], record: Mapping[str, Any]) -> None:
         """An epoch is done, with these scores on the validation part."""
@@ -148,7 +176,8 @@ class _Training:
         self.epoch, self.step = self.epoch + 1, 0
         self.meter.clear()
         if self.best is None or not self._keep_best or better(scores, self.best.scores, metrics):
-            self.best = _Best(self.epoch, scores, {k: v.clone() for k, v in self._model.state_dict().items()})
+            weights = self._model.state_dict() if self.average is None else self.average.weights()
+            self.best = _Best(self.epoch, scores, {k: v.clone() for k, v in weights.items()})
 
 
 def run_training(
@@ -190,11 +219,18 @@ def run_training(
         job: what to call it.
 
     Raises:
-        InputError: the loss is no number in the very first epoch.
+        InputError: the loss is no number in the very first epoch, or averaging has no validation part to begin by.
         Interrupted: the user has stopped it; the keeper has its state.
     """
     deadline, watching, keeper = deadline or Deadline(), Listeners(listeners), keeper or Forgetful()
     train, valid = data.train, data.valid
+    if protocol.averaging is not None and valid is None:
+        raise InputError(
+            "averaging begins by the validation loss, but there is no validation part; give one (validation=0.1, or "
+            "valid=... beside your own loaders), or averaging=None"
+        )
+    if protocol.language is not None:
+        set_regularization(model, protocol.language)
     optimizer = protocol.optimizer.build(model.parameters())
     epochs, total = protocol.epochs, protocol.epochs * len(train)
     drop_path = Linear(0.0, protocol.drop_path)
@@ -205,9 +241,9 @@ def run_training(
     plan |= {"loss": described(train_loss), "metrics": list(metrics), "protocol": described(protocol), **(about or {})}
     keeper.begin(run, plan)
 
-    def evaluated(batches: Batches, purpose: str) -> dict[str, float]:
+    def evaluated(network: Callable[[Any], Tensor], batches: Batches, purpose: str) -> dict[str, float]:
         with frozen(derive(seed, purpose, run.epoch), device):
-            return evaluate(model, model, offering(keeper, run, batches.epoch(0)), loss, metrics)
+            return evaluate(model, network, offering(keeper, run, batches.epoch(0)), loss, metrics)
 
     with watching.job(Job(job, epochs, len(train), run.steps, tuple(run.records))):
         while not run.over:
@@ -218,17 +254,19 @@ def run_training(
                 fraction = share if protocol.rate_per_step else run.epoch / epochs
                 if deadline.spent > max(share, FIRST_LOOK):
                     fraction = min(deadline.spent, 1.0)
-                set_rate(optimizer, protocol.optimizer.lr.at(fraction))
+                set_rate(optimizer, protocol.optimizer.lr.at(fraction) * step_share(x))
                 with frozen(derive(seed, run.epoch, run.step), device):
                     output, inner = forward(x)
                     objective = train_loss(output, y)
                     if inner is not None:
-                        objective = objective + protocol.auxiliary * train_loss(inner, y)
+                        assert isinstance(model, WithAuxiliary)
+                        objective = objective + protocol.auxiliary * model.auxiliary_loss(inner, y, train_loss)
                 optimizer.zero_grad()
                 objective.backward()  # type: ignore[no-untyped-call]
                 if protocol.clip is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
                 optimizer.step()
+                run.stepped()
                 run.meter.add(objective, output, y)
                 watching.step(run.epoch, run.step, run.meter)
                 run.step += 1
@@ -247,12 +285,16 @@ def run_training(
                 break
             record: dict[str, Any] = {"phase": job, "epoch": run.epoch + 1, "steps": run.steps}
             record["seconds"] = deadline.elapsed
+            if protocol.averaging is not None:
+                record["averaged"] = run.average is not None
             record |= {f"train_{name}": value for name, value in means.items()}
             scores: dict[str, float] = {}
             if valid is not None:
-                scores = evaluated(valid, "evaluate")
+                scores = evaluated(run.counting, valid, "evaluate")
                 record |= {f"valid_{name}": value for name, value in scores.items()}
             run.end_epoch(scores, metrics, record)
+            if protocol.averaging is not None and run.average is None and protocol.averaging.begins(run.losses):
+                run.begin_average()
             watching.epoch(record)
             run.over = run.stopped is not None or run.epoch == epochs
             keeper.offer(run, epoch_done=True)
@@ -266,7 +308,7 @@ def run_training(
         records=tuple(run.records),
         best_epoch=run.best.epoch,
         validation=run.best.scores,
-        test={} if data.test is None else evaluated(data.test, "test"),
+        test={} if data.test is None else evaluated(model, data.test, "test"),
         parameters=_count(model) - (_count(model.auxiliary) if isinstance(model, ImageNetwork) else 0),
         normalize=data.normalize,
         seconds=deadline.elapsed,

@@ -45,6 +45,22 @@ def test_the_inner_step_is_the_next_step_of_the_real_optimizer(
     assert not torch.equal(w[0], ahead[0])
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0, 3.0])
+def test_the_inner_step_is_clipped_as_the_real_gradient(share: float) -> None:
+    net = model()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+    net(X).square().mean().backward()
+    gradients = [p.grad.clone() for p in net.parameters()]
+    norm = torch.cat([g.flatten() for g in gradients]).norm().item()
+    w = [p.detach().clone() for p in net.parameters()]
+    ahead = InnerStep.of(optimizer, share * norm).apply(w, gradients)
+    nn.utils.clip_grad_norm_(net.parameters(), share * norm)
+    optimizer.step()
+    for expected, found in zip(net.parameters(), ahead, strict=True):
+        # PyTorch divides by the norm plus 1e-6.
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-7)
+
+
 def test_the_velocity_is_zero_before_the_first_step() -> None:
     net = model()
     inner = InnerStep.of(torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9))

@@ -78,3 +78,37 @@ def test_the_loss_is_taken_at_the_given_weights() -> None:
     torch.testing.assert_close(p.train(zero, MIXTURE, data), torch.tensor(2.0).log())
     assert any(w.abs().max() > 0 for w in weights(p.supernet))
     assert all(w.grad is None for w in weights(p.supernet))
+
+
+class Penalized(nn.Module):
+    """A body that adds a penalty of its own to its training loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Noisy()
+        self.body = ModuleBody(self.inner)
+
+    def forward(self, x: Tensor, mixture: dict[str, Tensor]) -> Tensor:
+        return self.body(x, mixture)
+
+    def with_auxiliary(self, x: Tensor, mixture: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        scores = self(x, mixture)
+        return scores, scores.square().mean()
+
+    def auxiliary_loss(self, inner: Tensor, target: Tensor, loss: object) -> Tensor:
+        return inner
+
+
+def test_a_penalty_of_the_network_is_in_the_training_loss_alone() -> None:
+    plain, data = problem(), batch()
+    body = Penalized()
+    body.inner.load_state_dict(plain.supernet.body.module.state_dict())
+    penalized = SupernetProblem(Supernet(body), F.cross_entropy, plain.seed, CPU, auxiliary=0.3)
+    w = weights(penalized.supernet)
+    loss, output = penalized.forward(MIXTURE, data)
+    penalty = 0.3 * output.square().mean()
+    assert penalty > 1e-4
+    torch.testing.assert_close(loss, F.cross_entropy(output, data[1]) + penalty)
+    torch.testing.assert_close(penalized.train(w, MIXTURE, data), loss)
+    torch.testing.assert_close(penalized.valid(w, MIXTURE, data), loss - penalty)
+    torch.testing.assert_close(plain.forward(MIXTURE, data)[0], loss - penalty)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -173,6 +173,31 @@ def test_real_optimizer_steps_confirm_the_unrolled_gradient(momentum: float, dec
         for index, value in enumerate(gradient.tolist()):
             difference = (after_a_step(key, index, h) - after_a_step(key, index, -h)) / (2 * h)
             assert value == pytest.approx(difference, abs=1e-4 * s.scale)
+
+
+def test_where_it_is_clipped_the_step_and_the_direction_are_shorter() -> None:
+    s = setting(0.0, 0.1, 0)
+    point = s.point
+
+    def at(clip: float | None) -> dict[str, Tensor]:
+        return Unrolled(radius=1e-3).gradient(s.problem, replace(point, clip=clip))
+
+    assert all(torch.equal(a, b) for a, b in zip(at(None).values(), at(1e9).values(), strict=True))
+    # By hand, with exact second derivatives: g1 - lr d2L_train/(da dw) v at a w' of a clipped gradient, v clipped.
+    w = [x.detach().requires_grad_() for x in point.weights]
+    gradients = torch.autograd.grad(s.problem.train(w, point.mixture, point.train_batch), w, create_graph=True)
+    norm = torch.cat([g.detach().flatten() for g in gradients]).norm()
+    share = 0.05
+    clip = share * norm.item()
+    ahead = [(x - s.lr * (share * g + 0.1 * x)).detach().requires_grad_() for x, g in zip(w, gradients, strict=True)]
+    a = list(point.mixture.values())
+    both = torch.autograd.grad(s.problem.valid(ahead, point.mixture, point.valid_batch), [*a, *ahead])
+    first, v = both[: len(a)], both[len(a) :]
+    factor = min(1.0, clip / torch.cat([d.flatten() for d in v]).norm().item())
+    assert factor < 1
+    mixed = torch.autograd.grad(sum((g * factor * d).sum() for g, d in zip(gradients, v, strict=True)), a)
+    for found, g1, product in zip(at(clip).values(), first, mixed, strict=True):
+        torch.testing.assert_close(found, g1 - s.lr * product, rtol=0, atol=1e-3 * float((s.lr * product).abs().max()))
 
 
 class Watched(Net):

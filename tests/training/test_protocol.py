@@ -7,6 +7,10 @@ from torch.nn import functional as F
 
 from oche.errors import InputError
 from oche.nn.network import Stack
+from oche.nn.recurrent.regularization import EVALUATION_DROPOUT, PENALTY
+from oche.text.loss import word_loss
+from oche.training.averaging import NonMonotone
+from oche.training.language import Language
 from oche.training.protocol import PROTOCOLS, TrainingProtocol, protocol
 
 CPU = torch.device("cpu")
@@ -96,3 +100,47 @@ def test_protocols_are_found_by_their_names() -> None:
     assert all(p.summary for p in PROTOCOLS.values())
     with pytest.raises(InputError, match="did you mean 'darts-cifar'"):
         protocol("darts-cifar10")
+
+
+def test_ptb_has_the_published_numbers() -> None:
+    p = protocol("ptb")
+    assert (p.stack, p.epochs, p.batch, p.clip) == (Stack(cells=1, channels=850), 1600, 64, 0.25)
+    group = p.optimizer.build([torch.zeros(1)]).param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (20.0, 0.0, 8e-7)
+    assert p.optimizer.lr.at(1.0) == 20.0
+    assert (p.averaging, p.keep_best, p.auxiliary) == (NonMonotone(interval=5), True, 1.0)
+    language = p.language
+    assert language is not None
+    assert (language.bptt, language.jitter, language.evaluation_lanes, language.test_lanes) == (35, True, 10, 1)
+    assert (language.dropout, language.penalty) == (EVALUATION_DROPOUT, PENALTY)
+
+
+def test_a_text_is_trained_by_the_loss_per_word() -> None:
+    loss = protocol("text-tiny").loss(None, CPU)
+    assert loss is word_loss
+    scores, words = torch.randn(2, 5, 4), torch.randint(4, (2, 5))
+    rows = torch.log_softmax(scores.double(), 2)
+    expected = -sum(rows[b, t, words[b, t]] for b in range(2) for t in range(5)) / 10
+    torch.testing.assert_close(loss(scores, words).double(), expected)
+
+
+def test_smaller_texts_drop_less() -> None:
+    tiny, small, paper = (protocol(name).language.dropout for name in ("text-tiny", "text-small", "ptb"))  # type: ignore[union-attr]
+    for field in fields(paper):
+        assert getattr(tiny, field.name) <= getattr(small, field.name) <= getattr(paper, field.name)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"cutout": 8}, {"auto_augment": True}, {"drop_path": 0.1}, {"label_smoothing": 0.1}, {"balance_classes": True}],
+)
+def test_what_is_for_images_is_refused_on_text(changes: dict[str, object]) -> None:
+    (name,) = changes
+    with pytest.raises(InputError, match=f"{name} is for images, but protocol 'ptb' trains on text; give {name}="):
+        replace(protocol("ptb"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["bptt", "evaluation_lanes", "test_lanes"])
+def test_windows_and_lanes_are_not_empty(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}=0"):
+        Language(**{name: 0})  # type: ignore[arg-type]

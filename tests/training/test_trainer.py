@@ -17,13 +17,17 @@ from oche.data.batches import IterableBatches
 from oche.errors import InputError
 from oche.feed import TrainingData
 from oche.listeners.base import Job, Listener
-from oche.metrics import Meter, Metric
+from oche.metrics import PERPLEXITY, Meter, Metric
 from oche.nn.cell import DropPath
 from oche.nn.network import Stack
+from oche.nn.recurrent.regularization import ActivationPenalty, VariationalDropout
 from oche.optim import SGD
 from oche.schedule import Constant, Cosine, Schedule
 from oche.spaces.registry import space
 from oche.task import ImageTask
+from oche.text.loss import word_loss
+from oche.text.window import Stream, Window
+from oche.training.language import Language
 from oche.training.protocol import TrainingProtocol
 from oche.training.trainer import Trained, run_training
 
@@ -200,6 +204,82 @@ def test_the_auxiliary_head_adds_its_weighted_loss(weight: float) -> None:
     assert found.records[0]["train_loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert not torch.equal(model.auxiliary.classifier.weight, before["auxiliary.classifier.weight"])
     assert found.parameters == sum(p.numel() for p in s.network(s.sample(Random(0)), task, PROTOCOL.stack).parameters())
+
+
+class Reader(nn.Module):
+    """A language model without a memory, with a penalty of its own."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        self.embedding, self.decoder = nn.Embedding(words, 5), nn.Linear(5, words)
+        self.dropout, self.penalty = VariationalDropout(), ActivationPenalty()
+
+    def forward(self, window: Window) -> Tensor:
+        return self.decoder(self.embedding(window.tokens))
+
+    def with_auxiliary(self, window: Window, mixture: Any = None) -> tuple[Tensor, Tensor]:
+        return self(window), self.penalty.beta * self.embedding(window.tokens).square().mean()
+
+    def auxiliary_loss(self, inner: Tensor, target: Tensor, loss: object) -> Tensor:
+        return inner
+
+
+class Windows:
+    """Windows of unequal length, each with its share."""
+
+    def __init__(self, stream: Stream, lengths: Sequence[int], words: int) -> None:
+        self.batches = []
+        for place, length in enumerate(lengths):
+            text = torch.randint(words, (2, length + 1))
+            self.batches.append((Window(text[:, :-1], place, stream, length / 4), text[:, 1:]))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        return iter(self.batches[start:])
+
+
+def test_a_language_model_is_plain_pytorch_with_a_rate_by_window_and_its_penalty() -> None:
+    words = 7
+    model = Reader(words)
+    mine = copy.deepcopy(model)
+    train, valid = Windows(Stream.WEIGHTS, [4, 2, 5], words), Windows(Stream.EVALUATION, [4, 1], words)
+    language = Language(dropout=VariationalDropout(inputs=0.5), penalty=ActivationPenalty(beta=3.0))
+    protocol = replace(PROTOCOL, language=language, auxiliary=0.5, epochs=2, keep_best=False)
+    found = run(
+        model,
+        TrainingData(train=train, valid=valid, test=None),
+        protocol,
+        forward=model.with_auxiliary,
+        train_loss=protocol.loss(None, CPU),
+        loss=word_loss,
+        metrics=PERPLEXITY,
+    )
+    assert (model.dropout, model.penalty) == (language.dropout, language.penalty)
+    optimizer = torch.optim.SGD(mine.parameters(), lr=math.nan)
+    for _ in range(2):
+        losses = []
+        for window, target in train.batches:
+            optimizer.param_groups[0]["lr"] = 0.1 * window.tokens.shape[1] / 4
+            loss = F.cross_entropy(mine(window).reshape(-1, words), target.reshape(-1))
+            optimizer.zero_grad()
+            (loss + 0.5 * 3.0 * mine.embedding(window.tokens).square().mean()).backward()
+            optimizer.step()
+            losses.append(loss.item())
+    for p, q in zip(model.parameters(), mine.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+    # Both report the perplexity per word, without the penalty, of whatever windows.
+    last = found.records[-1]
+    per_word = sum(n * loss for n, loss in zip((4, 2, 5), losses, strict=True)) / 11
+    assert last["train_perplexity"] == pytest.approx(math.exp(per_word))
+    with torch.no_grad():
+        held = torch.cat(
+            [F.cross_entropy(mine(x).reshape(-1, words), y.reshape(-1), reduction="none") for x, y in valid.batches]
+        )
+    assert last["valid_loss"] == pytest.approx(held.mean().item(), rel=1e-5)
+    assert last["valid_perplexity"] == pytest.approx(held.mean().exp().item(), rel=1e-5)
+    assert last["train_loss"] > math.log(last["train_perplexity"])
 
 
 def test_a_model_in_evaluation_mode_is_trained_in_training_mode() -> None:

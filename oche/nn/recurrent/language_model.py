@@ -13,11 +13,13 @@ Parameters are `embedding` (`V x H`), `bias` (`V`), and those of the cell.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oche.metrics import Loss
 from oche.nn.mixture import Mixture
 from oche.nn.recurrent.cell import Masks, RecurrentCell, masked
 from oche.nn.recurrent.memory import Memory
@@ -74,7 +76,7 @@ class LanguageModel(nn.Module):
         read = self._read(window, mixture or {})
         return self._decoded(read.dropped), self._cost(read)
 
-    def auxiliary_loss(self, inner: Tensor, target: Tensor, loss: object) -> Tensor:
+    def auxiliary_loss(self, inner: Tensor, target: Any, loss: Loss) -> Tensor:
         """What the training loss adds, given the second value of `with_auxiliary`: the penalty itself."""
         return inner
 

@@ -1,0 +1,87 @@
+"""Averaged SGD that begins by itself (Merity, Keskar, Socher: Regularizing and Optimizing LSTM Language Models. 2018).
+
+Algorithm 1 (NT-ASGD): SGD with a constant rate goes on until the validation loss has not improved for some validations;
+from then on the network that counts has the mean of the weights after every step, while the steps themselves go on from
+the weights as they are.
+
+The public code averages by `torch.optim.ASGD(t0=0, lambd=0)`, whose mean leaves out the first step after the switch;
+the mean here is of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim.swa_utils import AveragedModel
+
+from oche.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonMonotone:
+    """Averaging begins when the validation loss is worse than the best one, the newest ones aside.
+
+    Attributes:
+        interval: `n`, how many of the newest earlier losses are left aside.
+
+    Raises:
+        InputError: there are none.
+    """
+
+    interval: int = 5
+
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            raise InputError(f"averaging needs interval >= 1, but got interval={self.interval}")
+
+    def begins(self, losses: Sequence[float]) -> bool:
+        """Whether it does after these validation losses, the newest one last.
+
+        With `t` losses before the newest one `v`: `t > n` and `v > min(losses[0], ..., losses[t - n - 1])`.
+        """
+        before = losses[:-1]
+        return len(before) > self.interval and losses[-1] > min(before[: -self.interval])
+
+
+class Average:
+    """The mean of a network's parameters after every step since it was made; buffers are the network's own.
+
+    Args:
+        model: is not changed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._current = nn.ParameterList(model.parameters())
+        self._mean = AveragedModel(self._current)
+
+    def take(self) -> None:
+        """A step was made: take in the parameters of the model as they are now."""
+        self._mean.update_parameters(self._current)
+
+    def __call__(self, x: Any) -> Tensor:
+        """What the model returns for `x` with the mean parameters."""
+        of = self._of()
+        mean = {name: of[id(w)] for name, w in self._model.named_parameters()}
+        return functional_call(self._model, mean, (x,))  # type: ignore[no-any-return]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state with the mean parameters."""
+        of, names = self._of(), self._model.named_parameters(remove_duplicate=False)
+        return self._model.state_dict() | {name: of[id(w)].detach() for name, w in names}
+
+    def state(self) -> dict[str, Any]:
+        """The means, and of how many steps they are."""
+        return self._mean.state_dict()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a state."""
+        self._mean.load_state_dict(state)
+
+    def _of(self) -> dict[int, Tensor]:
+        """The mean of each parameter, by its identity."""
+        return {id(w): mean for w, mean in zip(self._current, self._mean.module.parameters(), strict=True)}
