@@ -10,25 +10,27 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from oche.architecture import Architecture
 from oche.checkpoint import Checkpoints, Forgetful, Keeper
 from oche.clock import Deadline
+from oche.consistency import Regularization
 from oche.data.batches import IterableBatches
 from oche.data.dataset import Dataset
 from oche.data.halves import SearchData
-from oche.data.load import load
+from oche.data.read import load
 from oche.errors import InputError, named
-from oche.feed import search_feed, training_feed
+from oche.feed import USUAL_BPTT, search_feed, training_feed
 from oche.listeners.base import Listener
 from oche.loop import Found, run_search
+from oche.medium import IMAGES, TEXT, Medium, check_medium
 from oche.methods import Method
 from oche.methods import method as named_method
-from oche.metrics import ACCURACY, Loss, Metric
+from oche.metrics import Loss, Metric
 from oche.nn.choice import decisions
 from oche.nn.engine import FAST, set_engine, unknown_candidates
 from oche.nn.network import ImageNetwork, Stack
+from oche.nn.recurrent.language_model import LanguageModel
 from oche.nn.structure import Structure
 from oche.nn.supernet import Supernet, logits
 from oche.plain import described
@@ -41,7 +43,8 @@ from oche.schedule import Constant, Scaled
 from oche.spaces.module_space import ModuleSpace
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
-from oche.task import ImageTask
+from oche.task import Task
+from oche.text.corpus import Corpus
 from oche.training.protocol import TrainingProtocol
 from oche.training.protocol import protocol as named_protocol
 from oche.training.trainer import Trained, TrainingData, run_training
@@ -81,15 +84,16 @@ class SearchResult:
 def search(
     space: str | Space | nn.Module,
     *,
-    data: str | Dataset | None = None,
+    data: str | Dataset | Corpus | None = None,
     method: str | Method = "darts",
     train: Loader | None = None,
     valid: Loader | None = None,
     loss: Loss | None = None,
     metrics: Metrics | None = None,
-    task: ImageTask | None = None,
+    task: Task | None = None,
     epochs: int | None = None,
     batch: int | None = None,
+    bptt: int | None = None,
     logit_lr: float | None = None,
     preset: str | None = None,
     validation: float | None = None,
@@ -109,15 +113,18 @@ def search(
     Args:
         space: a space's name (the supernet then has the preset's size, or that of the method's paper if it is smaller),
             a `Space` (its own size), or any module with choices inside.
-        data: a data set's name or path, or a `Dataset`; only its training images are used.
+        data: a data set's name or path, or a `Dataset`, of which only the training images are used; or a `Corpus`,
+            whose training text trains the weights and whose validation text the logits.
         method: a method's name, or one with other parts such as `"sp-darts/selection=decorrelation"`, or a `Method`.
         train: instead of `data`: batches (inputs, targets) for the weights.
         valid: instead of `data`: batches for the logits; share no sample with `train`.
-        loss: `(output, target)` to a scalar; None: cross-entropy.
-        metrics: numbers to report by name; None: accuracy where the loss is the default one.
+        loss: `(output, target)` to a scalar; None: cross-entropy, per image or per word.
+        metrics: numbers to report by name; None: accuracy, or of text perplexity, where the loss is the default one.
         task: with own loaders and a cell space: the shapes of input and output.
         epochs: of the search; None: the preset's.
-        batch: images per step, with `data`; None: the method's own, or a whole half if that is smaller.
+        batch: images, or lanes of a text, per step, with `data`; None: the preset's or the method's own, or a whole
+            half if that is smaller.
+        bptt: words of a lane per step, with a text as `data`; None: the method's own.
         logit_lr: constant rate of the logits; None: the method's own times the ratio of the paper's number of steps
             to this search's, so that the logits can travel as far; no single step may decide anything, however.
         preset: `tiny`, `small` or `paper`; None: `tiny` on a CPU, `small` elsewhere.
@@ -141,24 +148,34 @@ def search(
     deadline, device, looking = Deadline(time_limit), resolve_device(device), named("probes", probes, PROBES)
     chosen = named_method(method) if isinstance(method, str) else method
     if not isinstance(space, nn.Module):
-        name = data.name if isinstance(data, Dataset) else data
+        name = data.name if isinstance(data, Dataset | Corpus) else data
         chosen = chosen.fitted(space if isinstance(space, str) else space.name, name or "")
     chosen = replace(chosen, tries=())  # this is one search
-    sizes = named_preset(preset or default_preset(device))
+    dataset = load(data, seed=seed) if isinstance(data, str) else data
+    medium = _medium(space, dataset)
+    sizes = named_preset(preset or default_preset(device), text=medium is TEXT)
     searched = _searched(space, sizes.supernet, chosen)
     chosen.check(searched)
     epochs = _positive("epochs", epochs, sizes.epochs or chosen.epochs)
-    images = _positive("batch", batch, chosen.batch)
+    samples = _positive("batch", batch, sizes.batch or chosen.batch)
     rules = protocol if isinstance(protocol, TrainingProtocol) else named_protocol(protocol or sizes.protocol)
+    check_medium(f"training protocol {rules.name!r}", rules.medium, medium)
     chosen = regularized(chosen, rules, searched, images=data is not None)
     regularization = chosen.regularization.numbers
-    dataset: Dataset | None = None
-    if data is not None:
+    length = _positive("bptt", bptt, chosen.bptt or USUAL_BPTT) if medium is TEXT else bptt
+    if dataset is not None:
         _either(train, valid)
-        dataset = load(data, seed=seed) if isinstance(data, str) else data
         held_out = rules.validation if validation is None else validation
         source = search_feed(
-            dataset, images, seed, device, held_out, cutout=regularization.cutout, fit=batch is None, split=split
+            dataset,
+            samples,
+            seed,
+            device,
+            held_out,
+            bptt=length,
+            cutout=regularization.cutout,
+            fit=batch is None,
+            split=split,
         )
         task = dataset.task
     elif train is not None and valid is not None:
@@ -170,8 +187,8 @@ def search(
         source = SearchData(train=IterableBatches(train, device, derive(seed, "train")), valid=own, evaluation=own)
     else:
         raise InputError('a search needs data="digits" or another data set, or both train=... and valid=... loaders')
-    measured = _metrics(metrics, loss)
-    loss = F.cross_entropy if loss is None else _loss(loss)
+    measured = _metrics(metrics, loss, medium)
+    loss = medium.loss if loss is None else _loss(loss)
     with frozen(derive(seed, "supernet"), device):
         supernet = _supernet(searched, task, chosen.structure, auxiliary=regularization.auxiliary > 0)
     supernet = supernet.to(device)
@@ -195,7 +212,8 @@ def search(
         about=_about(
             checkpoints,
             dataset,
-            batch=images,
+            batch=samples,
+            bptt=length,
             validation=validation,
             split=split,
             space=described(searched),
@@ -217,7 +235,7 @@ def search(
 def train(
     model: Architecture | nn.Module,
     *,
-    data: str | Dataset | None = None,
+    data: str | Dataset | Corpus | None = None,
     protocol: str | TrainingProtocol | None = None,
     space: Space | None = None,
     stack: Stack | None = None,
@@ -241,7 +259,7 @@ def train(
 
     Args:
         model: an architecture of a cell space, or any module (it is trained in place).
-        data: a data set's name or path, or a `Dataset`.
+        data: a data set's name or path, a `Dataset`, or a `Corpus`.
         protocol: a protocol's name, or a `TrainingProtocol`; None: `tiny` on a CPU, `small` elsewhere.
         space: the space of the architecture; None: looked up by its name.
         stack: depth and width of the network; None: the protocol's, with the cells of a space whose cells do not share.
@@ -249,7 +267,8 @@ def train(
         valid: instead of `data`: batches that choose the best epoch; None: the last epoch counts.
         test: instead of `data`: batches of the final evaluation.
         loss: instead of the protocol's cross-entropy, for training and for reports.
-        metrics: numbers to report; the first chooses the best epoch. None: accuracy where the loss is the default.
+        metrics: numbers to report; the first chooses the best epoch. None: accuracy, or of text perplexity, where the
+            loss is the default.
         epochs: of the training; None: the protocol's.
         fit_batch: whether a batch larger than the training part shrinks to it, or is refused; None: it shrinks if the
             protocol was given by name.
@@ -266,8 +285,13 @@ def train(
         InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
     """
     deadline, device = Deadline(time_limit), resolve_device(device)
+    dataset = load(data, seed=seed) if isinstance(data, str) else data
+    architecture = model if isinstance(model, Architecture) else None
+    if architecture is not None:
+        space = space or named_space(architecture.space)
+    medium = _medium(space, dataset)
     if protocol is None:
-        protocol = named_preset(default_preset(device)).protocol
+        protocol = named_preset(default_preset(device), text=medium is TEXT).protocol
     rules = named_protocol(protocol) if isinstance(protocol, str) else protocol
     rules = rules if epochs is None else replace(rules, epochs=epochs)
     if not isinstance(model, Architecture | nn.Module):
@@ -277,20 +301,17 @@ def train(
         )
     if loss is not None:
         _loss(loss)
-    dataset: Dataset | None = None
-    architecture = model if isinstance(model, Architecture) else None
-    if data is not None:
+    if dataset is not None:
         _either(train, valid, test)
-        dataset = load(data, seed=seed) if isinstance(data, str) else data
         if isinstance(model, Architecture):
-            space = space or named_space(model.space)
+            assert space is not None  # looked up above
             with frozen(derive(seed, "network"), device):
                 model = space.network(
                     model, dataset.task, stack or space.fitting(rules.stack), auxiliary=rules.auxiliary > 0
                 )
         fit = isinstance(protocol, str) if fit_batch is None else fit_batch
         source = training_feed(dataset, rules, seed, device, fit=fit, split=split, tested=tested)
-        train_loss = loss or rules.loss(dataset.train.labels, device)
+        train_loss = loss or rules.loss(None if isinstance(dataset, Corpus) else dataset.train.labels, device)
     elif train is not None:
         if isinstance(model, Architecture):
             raise InputError(
@@ -312,12 +333,12 @@ def train(
     set_engine(network, FAST)
     return run_training(
         network,
-        network.with_auxiliary if isinstance(network, ImageNetwork) else lambda x: (network(x), None),
+        network.with_auxiliary if isinstance(network, ImageNetwork | LanguageModel) else lambda x: (network(x), None),
         rules,
         data=source,
         train_loss=train_loss,
-        loss=loss or F.cross_entropy,
-        metrics=_metrics(metrics, loss),
+        loss=loss or medium.loss,
+        metrics=_metrics(metrics, loss, medium),
         seed=derive(seed, "training"),
         device=device,
         deadline=deadline,
@@ -351,12 +372,26 @@ def _searched(space: str | Space | nn.Module, stack: Stack | None, method: Metho
     return at_preset(named_space(space), stack, method) if isinstance(space, str) else space
 
 
-def _supernet(space: Space | ModuleSpace, task: ImageTask | None, structure: Structure, *, auxiliary: bool) -> Supernet:
+def _medium(space: str | Space | nn.Module | None, dataset: Dataset | Corpus | None) -> Medium:
+    """What is read: what the data are, or without any what the space is for.
+
+    Raises:
+        InputError: the space is for something else than the data.
+    """
+    named = named_space(space) if isinstance(space, str) else space
+    if not isinstance(named, Space):  # a module reads whatever it is given
+        return IMAGES if dataset is None else dataset.medium
+    if dataset is not None:
+        check_medium(f"space {named.name!r}", named.medium, dataset.medium)
+    return named.medium
+
+
+def _supernet(space: Space | ModuleSpace, task: Task | None, structure: Structure, *, auxiliary: bool) -> Supernet:
     if isinstance(space, ModuleSpace):
         return space.supernet()
     if task is None:
         raise InputError(
-            "a cell space needs to know the images it is for; give data=..., "
+            "a cell space needs to know the images or the text it is for; give data=..., "
             "or task=oche.ImageTask(channels=3, height=32, width=32, classes=10) beside your loaders"
         )
     return space.supernet(task, structure, auxiliary=auxiliary)
@@ -393,6 +428,8 @@ def regularized(method: Method, rules: TrainingProtocol, space: Space | ModuleSp
             f"Cutout of {numbers.cutout} pixels is for images of data=..., but there are only loaders; put it into "
             "their transforms and give cutout=0"
         )
+    if isinstance(space, Space) and isinstance(regularization, Regularization):
+        regularization = regularization.for_width(space.supernet_stack.channels)
     return replace(method, regularization=regularization)
 
 
@@ -402,17 +439,18 @@ def _keeper(checkpoints: Keeper | str | Path | None, job: str) -> Keeper:
     return Checkpoints(Path(checkpoints), job) if isinstance(checkpoints, str | Path) else checkpoints
 
 
-def _about(checkpoints: Keeper | str | Path | None, dataset: Dataset | None, **facts: Any) -> dict[str, Any]:
+def _about(checkpoints: Keeper | str | Path | None, dataset: Dataset | Corpus | None, **facts: Any) -> dict[str, Any]:
     """What must be the same when checkpoints are taken up; a fingerprint takes time, so only where there are any."""
     if checkpoints is None or dataset is None:
         return facts
-    return facts | {"data": dataset.fingerprint, "augment": described(dataset.augment)}
+    augment = None if isinstance(dataset, Corpus) else described(dataset.augment)
+    return facts | {"data": dataset.fingerprint, "augment": augment}
 
 
-def _metrics(metrics: Metrics | None, loss: Loss | None) -> dict[str, Metric]:
-    """Metrics as given, or accuracy beside the default loss."""
+def _metrics(metrics: Metrics | None, loss: Loss | None, medium: Medium) -> dict[str, Metric]:
+    """Metrics as given, or those of the medium beside its loss."""
     if metrics is None:
-        return dict(ACCURACY) if loss is None else {}
+        return dict(medium.metrics) if loss is None else {}
     if not isinstance(metrics, Mapping):
         raise InputError(f'metrics are given by name, such as {{"mae": my_function}}, but got {type(metrics).__name__}')
     return {name: m if isinstance(m, Metric) else Metric(m) for name, m in metrics.items()}

@@ -56,6 +56,8 @@ class Regularization:
         dropout: of a language model; None: its own.
         penalty: of a language model; None: its own.
         weight_decay: of the weights; None: that of their optimizer.
+        width: of the supernet for which the dropout is meant; a narrower one has proportionally less, since it has less
+            to learn by heart with. None: any.
 
     Raises:
         InputError: a number is out of its range.
@@ -67,6 +69,7 @@ class Regularization:
     dropout: VariationalDropout | None = None
     penalty: ActivationPenalty | None = None
     weight_decay: float | None = None
+    width: int | None = None
 
     def __post_init__(self) -> None:
         if self.weight_decay is not None and self.weight_decay < 0:
@@ -85,6 +88,12 @@ class Regularization:
     def at(self, rules: TrainingProtocol) -> Regularization:
         """These."""
         return self
+
+    def for_width(self, width: int) -> Regularization:
+        """These, for a supernet of this width."""
+        if self.dropout is None or self.width is None or width >= self.width:
+            return self
+        return replace(self, dropout=self.dropout.scaled(width / self.width), width=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +121,8 @@ class AsTrained:
         return AsTrained(numbers=found)
 
 
-VARIATIONAL = Regularization(auxiliary=1.0, dropout=SEARCH_DROPOUT, penalty=PENALTY)
-"""Of DARTS' search on Penn Treebank."""
+VARIATIONAL = Regularization(auxiliary=1.0, dropout=SEARCH_DROPOUT, penalty=PENALTY, width=300)
+"""Of DARTS' search on Penn Treebank, whose supernet has the width 300."""
 
 
 REGULARIZATIONS = Registry[Consistency](

@@ -1,6 +1,7 @@
-"""Which images feed what: the halves of a search; training, validation and test of a network.
+"""Which data feed what: the halves of a search; training, validation and test of a network.
 
-A search never sees a test image. Normalization comes from the images that train the weights.
+A search never sees a test image. Normalization comes from the images that train the weights. Of text see
+`oche.text.feed`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,16 @@ from oche.data.dataset import Dataset, Part
 from oche.data.halves import SearchData
 from oche.data.prepare import Normalize
 from oche.data.split import holdout, search_halves
+from oche.errors import InputError
+from oche.medium import check_medium
 from oche.randomness import derive
+from oche.text import feed as text_feed
+from oche.text.corpus import Corpus
 from oche.training.protocol import TrainingProtocol
 from oche.training.trainer import TrainingData
+
+USUAL_BPTT = 35
+"""Words of a lane per step where neither a method nor a user says how many: Penn Treebank's usual number."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,13 @@ class _Feeder:
 
 
 def search_feed(
-    dataset: Dataset,
+    dataset: Dataset | Corpus,
     batch: int,
     seed: int,
     device: torch.device,
     validation: float,
     *,
+    bptt: int | None = None,
     cutout: int = 0,
     fit: bool = False,
     split: int | None = None,
@@ -75,18 +84,25 @@ def search_feed(
     """Batches of the two halves of a search.
 
     Args:
-        dataset: its training images are used.
-        batch: images per step.
+        dataset: its training images are used; of a text the training part for the weights and the validation part for
+            the logits.
+        batch: images, or lanes of a text, per step.
         seed: decides the halves, the order and the augmentation.
         device: where the batches go.
         validation: the share of the training images that the training after the search holds out.
+        bptt: words of a lane per step; None: for images.
         cutout: side of the Cutout square on the images of both halves, in pixels; 0: none.
         fit: make the batch no larger than a half, for a batch that nobody asked for.
         split: decides the part that is held out; None: `seed`.
 
     Raises:
-        InputError: a class would be missing from a half, or the batch is larger than a half.
+        InputError: a class would be missing from a half, the batch is larger than a half, or a text is too short.
     """
+    if isinstance(dataset, Corpus):
+        # Without jitter, as the public code of DARTS' search.
+        return text_feed.search_feed(dataset, batch, bptt or USUAL_BPTT, seed, device, jitter=False, fit=fit)
+    if bptt is not None:
+        raise InputError(f"bptt is the length of sequences of text, but the data are images; leave out bptt={bptt}")
     first, second = search_halves(dataset, validation, seed, split)
     if fit:
         batch = min(batch, len(first), len(second))
@@ -106,7 +122,7 @@ def search_feed(
 
 
 def training_feed(
-    dataset: Dataset,
+    dataset: Dataset | Corpus,
     protocol: TrainingProtocol,
     seed: int,
     device: torch.device,
@@ -118,8 +134,8 @@ def training_feed(
     """Batches of the training, validation and test parts, as the protocol says.
 
     Args:
-        dataset: the images.
-        protocol: batch, validation share, Cutout and AutoAugment.
+        dataset: the images, or a text.
+        protocol: batch, validation share, Cutout and AutoAugment; of a text the numbers of its `language`.
         seed: decides the order and the augmentation.
         device: where the batches go.
         fit: make the batch no larger than the training part, for a batch that nobody asked for.
@@ -127,9 +143,25 @@ def training_feed(
         tested: whether there is a test part; False: for a training that only helps to choose.
 
     Raises:
-        InputError: a class would be missing from a part, the batch is larger than the training part, or AutoAugment
-            cannot treat the images.
+        InputError: a class would be missing from a part, the batch is larger than the training part, AutoAugment
+            cannot treat the images, a text is too short, or the protocol is for another medium.
     """
+    check_medium(f"training protocol {protocol.name!r}", protocol.medium, dataset.medium)
+    if isinstance(dataset, Corpus):
+        assert protocol.language is not None  # it is for text
+        numbers = protocol.language
+        return text_feed.training_feed(
+            dataset,
+            protocol.batch,
+            numbers.bptt,
+            seed,
+            device,
+            jitter=numbers.jitter,
+            evaluation_lanes=numbers.evaluation_lanes,
+            test_lanes=numbers.test_lanes,
+            fit=fit,
+            tested=tested,
+        )
     first, second = holdout(dataset, protocol.validation, seed if split is None else split)
     batch = min(protocol.batch, len(first)) if fit else protocol.batch
     feeder = _Feeder(dataset, Normalize.of(first), batch, seed, device)

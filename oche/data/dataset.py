@@ -13,6 +13,7 @@ from torch import Tensor
 from oche.data.augment import Augment
 from oche.data.images import ImageFiles
 from oche.errors import InputError
+from oche.medium import IMAGES, Medium
 from oche.task import ImageTask
 
 
@@ -143,6 +144,11 @@ class Dataset:
                 f"crop_padding must be smaller than the image, but got {self.augment.crop_padding} for "
                 f"{self.task.height}x{self.task.width} pixels; give --data.crop-padding {self.task.side // 8}"
             )
+
+    @property
+    def medium(self) -> Medium:
+        """Images."""
+        return IMAGES
 
     @cached_property
     def task(self) -> ImageTask:

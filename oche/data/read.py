@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from oche.text.corpus import Corpus
 
 
-def read(name: str, options: DataOptions | None = None, seed: int = 0) -> Dataset | Corpus:
+def load(name: str, options: DataOptions | None = None, seed: int = 0) -> Dataset | Corpus:
     """The images or the text with this name, or at this path; see `load` and `load_text`, which is imported if used.
 
     Raises:
@@ -22,6 +22,6 @@ def read(name: str, options: DataOptions | None = None, seed: int = 0) -> Datase
         from oche.text.load import load_text
 
         return load_text(name, options)
-    from oche.data.load import load
+    from oche.data.load import load as load_images
 
-    return load(name, options, seed)
+    return load_images(name, options, seed)

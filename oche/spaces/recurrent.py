@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from oche.architecture import Architecture
 from oche.domain import Domain, Edge, Node
 from oche.errors import InputError, unknown
+from oche.medium import TEXT, Medium
 from oche.nn.choice import KEY_SEPARATOR
 from oche.nn.network import Stack
 from oche.nn.operations import NETWORK, NONE, SUPERNET, NormForm
@@ -55,7 +56,7 @@ class RecurrentSpace(Space):
     network_stack: Stack = Stack(cells=1, channels=850)
 
     has_auxiliary: ClassVar[bool] = True  # the activation penalty has its place there
-    stacked: ClassVar[bool] = False
+    medium: ClassVar[Medium] = TEXT
     inputs: ClassVar[tuple[str, ...]] = ("x, h",)
     first_node: ClassVar[int] = 1
 

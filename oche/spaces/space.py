@@ -17,6 +17,7 @@ from typing_extensions import Self
 from oche.architecture import Architecture
 from oche.domain import Domain
 from oche.errors import InputError
+from oche.medium import IMAGES, Medium
 from oche.needs import CELLS, KEPT_INPUTS, SHARED_LOGITS, WIDENABLE, Feature
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.operations import NETWORK, OPERATIONS, SUPERNET, Builder, NormForm
@@ -38,7 +39,7 @@ class Space(ABC):
         supernet_stack: depth and width of the supernet.
         network_stack: depth and width of the discrete network in the paper's evaluation.
         has_auxiliary: whether its networks have a place for an auxiliary head, or another auxiliary loss.
-        stacked: whether its networks are stacks of cells with channels, to which structures can add.
+        medium: what its networks read.
         inputs: what the first states of a cell are, for drawings.
         first_node: the number that the paper gives to the node after those.
     """
@@ -47,7 +48,7 @@ class Space(ABC):
     supernet_stack: Stack
     network_stack: Stack
     has_auxiliary: ClassVar[bool]
-    stacked: ClassVar[bool] = True
+    medium: ClassVar[Medium] = IMAGES
     inputs: ClassVar[tuple[str, ...]]
     first_node: ClassVar[int]
 
@@ -135,7 +136,7 @@ class Space(ABC):
         names = {str(name) for edge in self.domain.edges.values() for name in edge.candidates}
         channels = self.supernet_stack.channels
         has = {
-            CELLS: self.stacked,
+            CELLS: self.medium is IMAGES,  # cells with channels, to which structures can add
             KEPT_INPUTS: any(node.keep is not None for node in self.domain.nodes),
             SHARED_LOGITS: self.shared,
             WIDENABLE: all(name in OPERATIONS and _widens(OPERATIONS[name], channels) for name in names),

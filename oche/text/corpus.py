@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from oche.errors import InputError
+from oche.medium import TEXT, Medium
 from oche.task import TextTask
 
 END = "<eos>"
@@ -74,6 +75,11 @@ class Corpus:
     def parts(self) -> dict[str, Tensor]:
         """The three texts by what a person calls them."""
         return dict(zip(PARTS, (self.train, self.valid, self.test), strict=True))
+
+    @property
+    def medium(self) -> Medium:
+        """Text."""
+        return TEXT
 
     @cached_property
     def task(self) -> TextTask:

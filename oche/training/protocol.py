@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from oche.errors import InputError
+from oche.medium import IMAGES, TEXT, Medium
 from oche.metrics import Loss
 from oche.nn.network import Stack
 from oche.nn.recurrent.regularization import EVALUATION_DROPOUT, PENALTY, VariationalDropout
@@ -85,6 +86,11 @@ class TrainingProtocol:
                 f"{meant[0]} is for images, but protocol {self.name!r} trains on text; give "
                 f"{meant[0]}={type(getattr(self, meant[0]))()}"
             )
+
+    @property
+    def medium(self) -> Medium:
+        """What its networks read."""
+        return IMAGES if self.language is None else TEXT
 
     def loss(self, labels: Tensor | None, device: torch.device) -> Loss:
         """The training loss on `device`: cross-entropy per image, or per word.

@@ -9,7 +9,7 @@ import pytest
 from oche.data.kind import is_text
 from oche.data.load import load
 from oche.data.options import KNOWN, DataOptions
-from oche.data.read import read
+from oche.data.read import load as read
 from oche.errors import InputError
 from oche.text.corpus import Corpus
 from oche.text.load import load_text

@@ -35,6 +35,10 @@ class VariationalDropout:
             if not 0 <= value < 1:
                 raise InputError(f"dropout: 0 <= {field.name} < 1 must hold, but got {field.name}={value}")
 
+    def scaled(self, factor: float) -> VariationalDropout:
+        """Every probability times a factor from 0 to 1."""
+        return VariationalDropout(**{name: factor * value for name, value in vars(self).items()})
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationPenalty:

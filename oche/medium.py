@@ -1,0 +1,59 @@
+"""What networks read, and by which loss and which number they are judged: images or text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch.nn import functional as F
+
+from oche.errors import InputError
+from oche.metrics import ACCURACY, PERPLEXITY, Loss, Metric
+from oche.text.loss import word_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class Medium:
+    """What networks read.
+
+    Attributes:
+        name: in messages.
+        loss: `(output, target)` to a scalar.
+        metrics: numbers to report; the first one counts.
+        cure: how to get it, in messages.
+    """
+
+    name: str
+    loss: Loss
+    metrics: Mapping[str, Metric]
+    cure: str
+
+
+IMAGES = Medium(
+    name="images",
+    loss=F.cross_entropy,
+    metrics=ACCURACY,
+    cure="give images such as --data digits, or --space recurrent, which is for text",
+)
+
+TEXT = Medium(
+    name="text",
+    loss=word_loss,
+    metrics=PERPLEXITY,
+    cure="give a text such as --data python-help, or a space for images such as --space darts",
+)
+
+
+def check_medium(what: str, needed: Medium, given: Medium) -> None:
+    """Refuse data that a space or a training is not for.
+
+    Args:
+        what: needs it, in words.
+        needed: what it is for.
+        given: what the data are.
+
+    Raises:
+        InputError: it is another one.
+    """
+    if needed is not given:
+        raise InputError(f"{what} is for {needed.name}, but the data are {given.name}; {needed.cure}")
