@@ -12,18 +12,19 @@ import torch
 from oche import api
 from oche.architecture import Architecture
 from oche.data.dataset import Dataset
-from oche.data.load import load
+from oche.data.read import load
 from oche.errors import InputError
 from oche.listeners.base import Listener
+from oche.medium import TEXT
 from oche.methods import Method
 from oche.methods import method as named_method
-from oche.metrics import ACCURACY
 from oche.nn.engine import FAST
 from oche.presets import at_preset, default_preset
 from oche.presets import preset as named_preset
 from oche.probe.verdict import Verdict
 from oche.spaces.registry import space as named_space
 from oche.spaces.space import Space
+from oche.text.corpus import Corpus
 from oche.training.protocol import TrainingProtocol
 from oche.training.protocol import protocol as named_protocol
 from oche.tries import Try, best, share, short, short_epochs
@@ -70,7 +71,7 @@ class BestSearch:
 def search_best(
     space: str | Space,
     *,
-    data: str | Dataset,
+    data: str | Dataset | Corpus,
     method: str | Method = "darts",
     tries: int | None = None,
     tries_epochs: int | None = None,
@@ -88,8 +89,9 @@ def search_best(
 ) -> BestSearch:
     """Search several times, train each architecture for a short while, and return the search of the best.
 
-    The images that choose are held out of every search and every short training, and test images are not read. Equal
-    accuracies are told apart by the loss, and equal losses by the order.
+    The images that choose are held out of every search and every short training, and test images are not read. (Of a
+    text the validation part chooses, which moves the logits too, as in DARTS' searches.) Equal accuracies are told
+    apart by the loss, and equal losses by the order.
 
     Args:
         space: as in `oche.search`.
@@ -114,13 +116,14 @@ def search_best(
     """
     start = time.monotonic()
     device = api.resolve_device(device)
-    chosen_sizes = named_preset(preset or default_preset(device))
-    searched = at_preset(named_space(space), chosen_sizes.supernet) if isinstance(space, str) else space
+    named = named_space(space) if isinstance(space, str) else space
+    chosen_sizes = named_preset(preset or default_preset(device), text=named.medium is TEXT)
+    searched = at_preset(named, chosen_sizes.supernet) if isinstance(space, str) else named
     rules = protocol if isinstance(protocol, TrainingProtocol) else named_protocol(protocol or chosen_sizes.protocol)
     if tries_epochs is not None and tries_epochs < 1:
         raise InputError(f"a short training needs an epoch at least, but got tries_epochs={tries_epochs}")
     brief = short(rules, tries_epochs or short_epochs(rules.epochs))
-    name = data.name if isinstance(data, Dataset) else data
+    name = data if isinstance(data, str) else data.name
     whole = named_method(method) if isinstance(method, str) else method
     planned = planned_tries(whole.fitted(searched.name, name), seed, tries)
     dataset = load(data, seed=seed) if isinstance(data, str) else data
@@ -176,7 +179,9 @@ def search_best(
                 stopped=trained.stopped,
             )
         )
-        if best([entry.validation for entry in done], ACCURACY) == index:
+        if best([entry.validation for entry in done], searched.medium.metrics) == index:
             result = found  # the supernets of the others are let go
     assert result is not None
-    return BestSearch(result=result, tries=tuple(done), chosen=best([entry.validation for entry in done], ACCURACY))
+    return BestSearch(
+        result=result, tries=tuple(done), chosen=best([entry.validation for entry in done], searched.medium.metrics)
+    )

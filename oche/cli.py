@@ -34,6 +34,7 @@ from oche.config.options import (
     Size,
     TrainCommand,
     Tries,
+    WriteOptions,
     option_fields,
     option_values,
 )
@@ -239,6 +240,38 @@ def probe(
     probing.probe(run, options, what, output)
 
 
+def export(run: Path, /, *, file: Path | None = None, output: Output = OutputOptions()) -> None:
+    """Write the language model of a run as a readable Python file that needs PyTorch alone.
+
+    Args:
+        run: a run directory with a trained recurrent cell.
+        file: where to (default: it is printed).
+        output: what to print.
+    """
+    from oche.runs import language
+
+    language.export(run, file, output)
+
+
+def write(
+    run: Path,
+    /,
+    options: Annotated[WriteOptions, Parameter(name="*")] = WriteOptions(),
+    *,
+    output: Output = OutputOptions(),
+) -> None:
+    """Let the language model of a run write a text.
+
+    Args:
+        run: a run directory with a trained recurrent cell.
+        options: what to begin with, how much, how boldly.
+        output: what to print.
+    """
+    from oche.runs import language
+
+    language.write(run, options, output)
+
+
 def parts(axis: str | None = None, /, *, output: Output = OutputOptions()) -> None:
     """List the parts that methods are made of, with the numbers that can stand behind their names.
 
@@ -360,6 +393,8 @@ REGISTERED: dict[str, Callable[..., None]] = {
     "list": list_,
     "diff": diff,
     "probe": probe,
+    "export": export,
+    "write": write,
     "cite": cite,
     "methods": methods,
     "parts": parts,

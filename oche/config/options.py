@@ -262,7 +262,8 @@ class DataName:
     name: str = field(
         default="digits",
         metadata={
-            "help": "data set name, .npz or .csv file, or image directory (see: oche data); --data is short for it"
+            "help": "data set name, .npz, .csv or .txt file, or a directory of images or text (see: oche data); --data "
+            "is short for it"
         },
     )
 
@@ -279,7 +280,10 @@ class SpaceOptions:
     name: str = field(default="darts", metadata={"help": "search space (see: oche spaces); --space is short for it"})
     nodes: int | None = field(default=None, metadata={"help": "intermediate nodes of a cell (default: the space's)"})
     cells: int | None = field(default=None, metadata={"help": "cells of the supernet (default: by preset)"})
-    channels: int | None = field(default=None, metadata={"help": "channels of the supernet (default: by preset)"})
+    channels: int | None = field(
+        default=None,
+        metadata={"help": "channels of the supernet, or width of a recurrent one (default: by preset)"},
+    )
     reductions: int | None = field(
         default=None, metadata={"help": "reduction cells (default: as many as the resolution allows, at most 2)"}
     )
@@ -290,7 +294,12 @@ class SearchOptions:
     """How long the search lasts."""
 
     epochs: int | None = field(default=None, metadata={"help": "epochs of the search (default: by preset)"})
-    batch: int | None = field(default=None, metadata={"help": "images per step (default: the method's)"})
+    batch: int | None = field(
+        default=None, metadata={"help": "images, or lanes of a text, per step (default: the method's)"}
+    )
+    bptt: int | None = field(
+        default=None, metadata={"help": "words of a lane per step, of a text (default: the method's)"}
+    )
     logit_lr: float | None = field(
         default=None,
         metadata={
@@ -300,7 +309,7 @@ class SearchOptions:
     )
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "bptt"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"a search needs {name} >= 1, but got --search.{name} {value}")
@@ -355,12 +364,17 @@ class TrainOptions:
     name: str | None = field(
         default=None,
         metadata={
-            "help": "training protocol: tiny, small, darts-cifar, allegro-cifar or nasbench201 (default: by preset); "
-            "--train is short for it"
+            "help": "training protocol: tiny, small, darts-cifar, allegro-cifar or nasbench201, of text text-tiny, "
+            "text-small or ptb (default: by preset); --train is short for it"
         },
     )
     epochs: int | None = field(default=None, metadata={"help": "epochs of the training (default: the protocol's)"})
-    batch: int | None = field(default=None, metadata={"help": "images per step (default: the protocol's)"})
+    batch: int | None = field(
+        default=None, metadata={"help": "images, or lanes of a text, per step (default: the protocol's)"}
+    )
+    bptt: int | None = field(
+        default=None, metadata={"help": "words of a lane per step, of a text (default: the protocol's)"}
+    )
     cells: int | None = field(default=None, metadata={"help": "cells of the network (default: the protocol's)"})
     channels: int | None = field(default=None, metadata={"help": "channels of the network (default: the protocol's)"})
     reductions: int | None = field(
@@ -375,7 +389,10 @@ class TrainOptions:
         default=None, metadata={"help": "change training images by CIFAR-10's AutoAugment policy"}
     )
     drop_path: float | None = field(default=None, metadata={"help": "drop-path probability in the last epoch"})
-    auxiliary: float | None = field(default=None, metadata={"help": "weight of the auxiliary head's loss, 0 for none"})
+    auxiliary: float | None = field(
+        default=None,
+        metadata={"help": "weight of the auxiliary head's loss, or of a language model's penalty, 0 for none"},
+    )
     label_smoothing: float | None = field(
         default=None, metadata={"help": "share of the target spread over all classes"}
     )
@@ -660,6 +677,28 @@ class ProbeOptions:
         for name in ("edges", "epochs", "shuffles"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must be 0 or more, but got --{name} {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions:
+    """What a language model writes."""
+
+    words: int = field(default=100, metadata={"help": "how many to write"})
+    start: str = field(
+        default="\n", metadata={"help": "words that are there already, with spaces between them (default: a new line)"}
+    )
+    temperature: float = field(
+        default=1.0, metadata={"help": "divides the scores of words: below 1 likely words become likelier"}
+    )
+    seed: int = field(default=0, metadata={"help": "fixes the draws"})
+
+    def __post_init__(self) -> None:
+        if self.words < 1:
+            raise InputError(f"at least one word is written, but got --words {self.words}")
+        if not self.temperature > 0:
+            raise InputError(f"a temperature is more than 0, but got --temperature {self.temperature}")
+        if not self.start:
+            raise InputError("a text needs a word to begin with, but --start is empty; leave it out for a new line")
 
 
 COMMANDS: dict[str, type[CommonOptions]] = {"run": RunCommand, "search": SearchCommand, "train": TrainCommand}

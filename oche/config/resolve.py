@@ -19,7 +19,9 @@ from oche.config.options import (
     option_values,
     with_values,
 )
+from oche.data.kind import is_text
 from oche.errors import InputError
+from oche.medium import IMAGES, TEXT, Medium, check_medium
 from oche.methods import Method, method
 from oche.nn.network import Stack
 from oche.nn.structure import check_channels
@@ -29,6 +31,7 @@ from oche.presets import Preset, at_preset, default_preset, preset
 from oche.recipe import AXES
 from oche.schedule import Cosine, starting_at
 from oche.spaces.cell_space import CellSpace
+from oche.spaces.recurrent import RecurrentSpace
 from oche.spaces.registry import space, takes_nodes
 from oche.spaces.space import Space
 from oche.training.protocol import TrainingProtocol, protocol
@@ -87,7 +90,8 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
         InputError: an unknown name, or a number out of its range.
     """
     name = options.preset or default_preset(device)
-    sizes = preset(name)
+    sizes = sizes_of(options, device)
+    _check_medium(options)
     known: Filled = {
         "preset": (name, f"the device {device}"),
         "device": (str(device), "the machine"),
@@ -102,12 +106,39 @@ def resolve(options: Command, device: torch.device) -> tuple[Command, dict[str, 
         known |= _filled_fit(options.train, chosen, sizes)
         if not space(options.space.name).has_auxiliary:
             known["train.auxiliary"] = (0.0, f"space {options.space.name}")
-        known |= _filled_tries(options, name)
+        known |= _filled_tries(options, sizes, name)
     values = option_values(options)
     filled = {key: entry for key, entry in known.items() if values[key] is None}
     origins = {key: source for key, (_, source) in filled.items()}
     later = {key: s for key, s in LATER.items() if key in values and values[key] is None and key not in filled}
     return with_values(options, {key: value for key, (value, _) in filled.items()}), origins | later
+
+
+def sizes_of(options: CommonOptions, device: torch.device) -> Preset:
+    """Those of the preset, for images or for text.
+
+    Raises:
+        InputError: the preset is unknown.
+    """
+    return preset(options.preset or default_preset(device), text=_reads(options) is TEXT)
+
+
+def _reads(options: CommonOptions) -> Medium:
+    """What the data are; a name that means nothing is refused when they are read."""
+    return TEXT if is_text(option_values(options)["data.name"]) else IMAGES
+
+
+def _check_medium(options: CommonOptions) -> None:
+    """Refuse a space and data that are not for each other, and sequences of images."""
+    reads, values = _reads(options), option_values(options)
+    if isinstance(options, SearchCommand):
+        named = space(options.space.name)
+        check_medium(f"space {named.name!r}", named.medium, reads)
+    for group in ("search", "train"):
+        if reads is IMAGES and values.get(f"{group}.bptt") is not None:
+            raise InputError(
+                f"--{group}.bptt is the length of sequences of text, but the data are images; leave it out"
+            )
 
 
 def resolve_space(options: SpaceOptions, sizes: Preset, method: Method | None = None) -> Space:
@@ -182,6 +213,8 @@ def resolve_protocol(options: TrainOptions, sizes: Preset) -> TrainingProtocol:
     if options.lr is not None and options.lr != optimizer.lr.at(0):
         optimizer = optimizer.at_rate(starting_at(optimizer.lr, options.lr))
     given = {name: getattr(options, name) for name in SAME_NAME if getattr(options, name) is not None}
+    if options.bptt is not None and rules.language is not None:
+        given["language"] = replace(rules.language, bptt=options.bptt)
     return replace(rules, stack=_resize(rules.stack, options), optimizer=optimizer, **given)
 
 
@@ -204,7 +237,7 @@ def _filled_space(command: SearchCommand, sizes: Preset, preset_name: str) -> Fi
     }
     if chosen.supernet_stack.reductions is not None:
         filled["space.reductions"] = (chosen.supernet_stack.reductions, own)
-    if takes_nodes(options.name) and isinstance(chosen, CellSpace):
+    if takes_nodes(options.name) and isinstance(chosen, CellSpace | RecurrentSpace):
         filled["space.nodes"] = (chosen.nodes, own)
     return filled
 
@@ -227,17 +260,19 @@ def _filled_search(options: SearchCommand, sizes: Preset, preset_name: str) -> F
             f"{options.method}; leave them out"
         )
     chosen = resolve_method(options)
+    filled: Filled = {}
+    if chosen.bptt is not None:
+        filled["search.bptt"] = (chosen.bptt, f"method {chosen.name}")
     if sizes.epochs is not None:
-        return {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
-    return {"search.epochs": (chosen.epochs, f"method {chosen.name}")}
+        return filled | {"search.epochs": (sizes.epochs, f"preset {preset_name}")}
+    return filled | {"search.epochs": (chosen.epochs, f"method {chosen.name}")}
 
 
-def _filled_tries(options: RunCommand, preset_name: str) -> Filled:
+def _filled_tries(options: RunCommand, sizes: Preset, preset_name: str) -> Filled:
     if options.method in SEARCHES:
         if options.tries is not None:
             raise InputError(f"{options.method} is one search that trains many networks; leave out --tries")
         return {}
-    sizes = preset(preset_name)
     space = resolve_space(options.space, sizes)
     filled: Filled = {}
     asked = options
@@ -267,5 +302,7 @@ def _filled_training(options: TrainOptions, sizes: Preset, preset_name: str) -> 
         "train.optimizer": (optimizer, source),
         "train.lr": (rules.optimizer.lr.at(0), f"optimizer {options.optimizer}" if changed else source),
     }
+    if rules.language is not None:
+        filled["train.bptt"] = (rules.language.bptt, source)
     same = {f"train.{name}": (getattr(rules, name), source) for name in SAME_NAME if name != "batch"}
     return filled | same

@@ -76,7 +76,7 @@ def run(options: RunCommand, output: OutputOptions = OutputOptions()) -> None:
     tries = resolve_tries(session.options, space)
     watched = short_of(session.options, rules) if tries else rules
     _pin_search_batch(session, space, watched.validation)
-    _pin_training_batch(session, rules)
+    _pin_training_batch(session, space, rules)
     # Refuses too few images for the short trainings, before there is a directory.
     training_feed(session.dataset, watched, session.options.seed, AT_ONCE, fit=True)
     space.check_kinds(rules.stack, session.dataset.task)
@@ -114,7 +114,7 @@ def train(options: TrainCommand, output: OutputOptions = OutputOptions()) -> Non
     forced = fitted(options.train, space, session.sizes)
     session.options = resolve(replace(options, train=forced), session.device)[0]
     rules = resolve_protocol(session.options.train, session.sizes)
-    _pin_training_batch(session, rules)
+    _pin_training_batch(session, space, rules)
     # Refuses what does not fit, before there is a directory.
     space.network(architecture, session.dataset.task, rules.stack)
     rules = resolve_protocol(session.options.train, session.sizes)
@@ -247,14 +247,16 @@ def _pin_search_batch(session: Session[SearchCommand] | Session[RunCommand], spa
     """Refuse a search that could not start; a batch that nobody asked for is no larger than a half of the images."""
     space.kinds(space.supernet_stack, session.dataset.task)
     options, seed = session.options.search, session.options.seed
-    asked = options.batch or resolve_method(session.options).batch
-    feed = search_feed(session.dataset, asked, seed, AT_ONCE, validation, fit=options.batch is None)
+    asked = options.batch or session.sizes.batch or resolve_method(session.options).batch
+    feed = search_feed(session.dataset, asked, seed, AT_ONCE, validation, bptt=options.bptt, fit=options.batch is None)
     session.options = replace(session.options, search=replace(options, batch=feed.batch))
 
 
-def _pin_training_batch(session: Session[TrainCommand] | Session[RunCommand], rules: TrainingProtocol) -> None:
+def _pin_training_batch(
+    session: Session[TrainCommand] | Session[RunCommand], space: Space, rules: TrainingProtocol
+) -> None:
     """The same for a training."""
-    rules.stack.kinds(session.dataset.task)
+    space.kinds(rules.stack, session.dataset.task)
     options, seed = session.options.train, session.options.seed
     feed = training_feed(session.dataset, rules, seed, AT_ONCE, fit=options.batch is None)
     session.options = replace(session.options, train=replace(options, batch=feed.batch))

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch.nn import functional as F
-
 from oche.api import regularized
 from oche.checkpoint import Checkpoints, DamagedError, read_checkpoint
 from oche.config.options import OutputOptions, RunCommand, SearchCommand, TrainCommand
@@ -18,7 +16,6 @@ from oche.errors import InputError
 from oche.feed import search_feed
 from oche.loop import planned
 from oche.methods import Method
-from oche.metrics import ACCURACY
 from oche.mixture.groups import EdgeGroups
 from oche.nn.engine import set_engine
 from oche.nn.supernet import logits
@@ -95,6 +92,7 @@ def read_kept(
         one.seed,
         session.device,
         held_out,
+        bptt=options.search.bptt,
         cutout=numbers.cutout,
         split=options.seed,
     )
@@ -105,8 +103,8 @@ def read_kept(
         supernet=supernet,
         relaxation=plan.relaxation,
         images=data.evaluation,
-        loss=F.cross_entropy,
-        metrics=ACCURACY,
+        loss=space.medium.loss,
+        metrics=space.medium.metrics,
         seed=one.seed,
         device=session.device,
         remaining=Remaining.from_plain(kept["state"]["remaining"]),

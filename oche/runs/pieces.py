@@ -52,6 +52,7 @@ def search(
         method=method,
         epochs=options.search.epochs,
         batch=options.search.batch,
+        bptt=options.search.bptt,
         logit_lr=options.search.logit_lr,
         validation=validation,
         split=options.seed if seed != options.seed else None,

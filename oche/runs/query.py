@@ -33,6 +33,7 @@ from oche.errors import InputError
 from oche.feed import search_feed
 from oche.files import writing
 from oche.interrupt import Interrupted
+from oche.medium import TEXT
 from oche.nosh.backend import Backend
 from oche.nosh.campaign import ALONE, KIND, Campaign, Here, explained, facts
 from oche.nosh.progress import CourseProgress
@@ -48,6 +49,7 @@ from oche.runs.record import read_space
 from oche.runs.session import Session
 from oche.runs.tables import KnownSchedules, KnownSpace, SearchSession, table_of
 from oche.spaces.space import Space
+from oche.task import image_task
 from oche.training.protocol import protocol
 
 CANDIDATES = "candidates"
@@ -96,6 +98,11 @@ class Planned:
         options = session.options
         space = resolve_space(options.space, session.sizes)
         search = _with_options(query_search(options.method), options.query)
+        if space.medium is TEXT:
+            raise InputError(
+                f"{search.name} trains and ranks networks for images; for text give a method with a supernet, such as "
+                "--method drnas"
+            )
         table = table_of(session)
         backend = table.backend if table is not None else _training(session, space, work)
         budget = options.query.budget or FULL_TRAININGS * backend.epochs[-1]
@@ -196,7 +203,7 @@ def _scorer(session: SearchSession, space: Space, search: QuerySearch, table: Kn
     if isinstance(table, KnownSchedules):
         task = table.task
     else:
-        task = session.dataset.task
+        task = image_task(space.name, session.dataset.task)
         if search.proxy is not None and search.proxy.sees_images:
             feed = search_feed(session.dataset, PROXY_BATCH, seed, session.device, 0.0, fit=True)
             batch = next(feed.train.epoch(0))

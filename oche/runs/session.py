@@ -19,10 +19,10 @@ from oche import api
 from oche.checkpoint import Checkpoints, Cost
 from oche.config.file import as_yaml, command_line
 from oche.config.options import NamedData, OutputOptions, RunCommand, SearchCommand, TrainCommand
-from oche.config.resolve import resolve
+from oche.config.resolve import resolve, sizes_of
 from oche.data.dataset import Dataset
-from oche.data.load import load
 from oche.data.options import KNOWN
+from oche.data.read import load
 from oche.errors import InputError
 from oche.files import WriteError
 from oche.interrupt import Interrupted, Interrupts
@@ -30,9 +30,10 @@ from oche.listeners.base import Listener
 from oche.listeners.console import PlainLines, progress
 from oche.listeners.tensorboard import TensorBoard
 from oche.plain import described
-from oche.presets import Preset, preset
+from oche.presets import Preset
 from oche.runs.directory import RunDirectory, as_json, refuse_occupied
 from oche.runs.provenance import this_process
+from oche.text.corpus import Corpus
 
 Options = TypeVar("Options", SearchCommand, RunCommand, TrainCommand)
 
@@ -71,7 +72,7 @@ class Session(Generic[Options]):
         self.options: Options = resolve(options, self.device)[0]
 
     @cached_property
-    def dataset(self) -> Dataset:
+    def dataset(self) -> Dataset | Corpus:
         """The data, read when they are first needed."""
         data = self.options.data
         dataset = load(data.name, data, self.options.seed)
@@ -82,8 +83,7 @@ class Session(Generic[Options]):
     @property
     def sizes(self) -> Preset:
         """Of the preset."""
-        assert self.options.preset is not None
-        return preset(self.options.preset)
+        return sizes_of(self.options, self.device)
 
     # -- the directory -----------------------------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ class Session(Generic[Options]):
         options = replace(self.options, data=_spelled_out(self.options.data, dataset))
         texts = {
             "config.yaml": as_yaml(self.command, options),
-            "resolved.json": as_json(described({"augment": dataset.augment, **parts})),
+            "resolved.json": as_json(described(_augmentation(dataset) | dict(parts))),
             **files,
         }
         self.directory = RunDirectory.create(self.options.run, name, this_process(self.device), data, texts)
@@ -206,12 +206,18 @@ class Session(Generic[Options]):
         return self.output.quiet or self.output.json
 
 
-def _spelled_out(data: NamedData, dataset: Dataset) -> NamedData:
+def _spelled_out(data: NamedData, dataset: Dataset | Corpus) -> NamedData:
     """The same data from any working directory, with the augmentation that suits them."""
-    return replace(
+    found = replace(
         data,
         name=data.name if data.name in KNOWN else str(Path(data.name).expanduser().resolve()),
         root=data.root and str(Path(data.root).expanduser().resolve()),
-        flip=dataset.augment.flip,
-        crop_padding=dataset.augment.crop_padding,
     )
+    if isinstance(dataset, Corpus):
+        return found
+    return replace(found, flip=dataset.augment.flip, crop_padding=dataset.augment.crop_padding)
+
+
+def _augmentation(dataset: Dataset | Corpus) -> dict[str, object]:
+    """How training images are changed; a text is read as it is."""
+    return {} if isinstance(dataset, Corpus) else {"augment": dataset.augment}

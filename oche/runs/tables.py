@@ -18,7 +18,7 @@ from oche.bench.truth import Truth
 from oche.config.options import RunCommand, SearchCommand
 from oche.nosh.backend import TASKS, Backend, CurveBackend, ScheduleBackend
 from oche.runs.session import Session
-from oche.task import ImageTask
+from oche.task import ImageTask, image_task
 
 SearchSession = Session[RunCommand] | Session[SearchCommand]
 
@@ -136,5 +136,5 @@ def table_of(session: SearchSession) -> KnownSpace | None:
     if options.space.name in EMBEDDED:
         dataset = session.dataset
         if dataset.fingerprint == CurveTable.embedded(options.space.name).about["fingerprint"]:
-            return KnownCurves(options.space.name, options.seed, dataset.task)
+            return KnownCurves(options.space.name, options.seed, image_task(options.space.name, dataset.task))
     return None

@@ -7,7 +7,6 @@ from dataclasses import replace
 from oche.architecture import Architecture
 from oche.config.options import RunCommand, Tries
 from oche.methods import method
-from oche.metrics import ACCURACY
 from oche.runs import pieces
 from oche.runs.record import RunRecord, read_space
 from oche.runs.session import Session
@@ -61,7 +60,7 @@ def search_tries(
             judged, known = judged_by(scores["validation"]), scores["validation"]
             session.say(f"try {number} of {count}: validation {judged.name} {judged.text(known[judged.name])}")
     if "search" not in directory.result:
-        chosen = best([entry["training"]["validation"] for entry in done], ACCURACY)
+        chosen = best([entry["training"]["validation"] for entry in done], space.medium.metrics)
         for name in (pieces.ARCHITECTURE, "architecture.txt", "method.json"):
             directory.write_text(name, (directory.path / _own(name, chosen + 1)).read_text(encoding="utf-8"))
         session.add_result("search", done[chosen]["search"] | {"try": chosen + 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -97,5 +98,9 @@ class Corpus:
 
     def decode(self, tokens: Tensor) -> str:
         """The words with these numbers, separated by spaces; `END` is a line break."""
-        words = (self.vocabulary[number] for number in tokens.tolist())
-        return re.sub(" ?\n ?", "\n", " ".join("\n" if word == END else word for word in words))
+        return spaced(self.vocabulary[number] for number in tokens.tolist())
+
+
+def spaced(words: Iterable[str]) -> str:
+    """Words with spaces between them; `END` is a line break."""
+    return re.sub(" ?\n ?", "\n", " ".join("\n" if word == END else word for word in words))
