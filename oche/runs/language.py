@@ -19,7 +19,7 @@ from oche.spaces.recurrent import RecurrentSpace
 from oche.text.network import TextNetwork
 
 
-def export(run: Path, file: Path | None, output: OutputOptions = OutputOptions()) -> str:
+def export(run: Path, file: Path | None, output: OutputOptions) -> str:
     """Write the language model of a run as a Python file that needs PyTorch alone.
 
     Args:
@@ -47,7 +47,7 @@ def export(run: Path, file: Path | None, output: OutputOptions = OutputOptions()
     return text
 
 
-def write(run: Path, options: WriteOptions, output: OutputOptions = OutputOptions()) -> str:
+def write(run: Path, options: WriteOptions, output: OutputOptions) -> str:
     """Write a text with the language model of a run.
 
     Args:
