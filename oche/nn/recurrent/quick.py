@@ -564,11 +564,14 @@ class Quick:
             or (norm is not None and norm.by_batch and lanes == 1)  # the variance of one number: it says so
         ):
             return step_by_step(cell, x, h, masks, mixture)
+        nodes = nodes_for(x)
+        if not any(options) and isinstance(nodes, Pure):
+            return step_by_step(cell, x, h, masks, mixture)  # one edge per node: there is nothing to share
         plan = self._plan(cell, x, mixture)
         words = masked(x, None if masks.inputs is None else masks.inputs[:, None]).transpose(0, 1) @ cell.first[:width]
         maps = (cell.first[width:], *cell.maps)
         a = _weights(cell, plan, mixture)
-        outputs, means, variances = Steps.apply(plan, nodes_for(x), norm, words, h, masks.hidden, a, *maps)
+        outputs, means, variances = Steps.apply(plan, nodes, norm, words, h, masks.hidden, a, *maps)
         if module is not None and norm is not None and norm.by_batch and module.track_running_stats:
             with torch.no_grad():
                 move(module, means, variances, lanes)
