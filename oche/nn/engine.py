@@ -12,6 +12,8 @@ from oche.nn.fast.planning import recognized
 from oche.nn.fast.quick import Depthwise
 from oche.nn.fast.wiring import ByState
 from oche.nn.operations import FactorizedReduce
+from oche.nn.recurrent.cell import RecurrentCell, step_by_step
+from oche.nn.recurrent.quick import Quick
 
 REFERENCE, FAST = "reference", "fast"
 
@@ -32,6 +34,8 @@ def set_engine(network: nn.Module, name: str) -> None:
     for module in network.modules():
         if isinstance(module, Graph):
             module.wiring = build()
+        elif isinstance(module, RecurrentCell):
+            module.unroll = Quick() if name == FAST else step_by_step
         elif isinstance(module, Depthwise):
             module.quick = name == FAST
 

@@ -628,6 +628,257 @@ void pool_backward(const Shape& a, const Pull<T, V>& pull, const uint8_t* places
   }
 }
 
+// -- recurrent cells (oche/nn/recurrent/quick.py) ---------------------------------------------------------------------
+
+template <class T> struct Bits;
+template <> struct Bits<float> { typedef int32_t type; static constexpr int SHIFT = 23, BIAS = 127; };
+template <> struct Bits<double> { typedef int64_t type; static constexpr int SHIFT = 52, BIAS = 1023; };
+
+// The first n numbers of a row, and zeros.
+template <class T, int V>
+inline vec<T, V> load_some(const T* p, Int n) {
+  if (n >= V) return load<T, V>(p);
+  vec<T, V> x = {};
+  std::memcpy(&x, p, n * sizeof(T));
+  return x;
+}
+
+template <class T, int V>
+inline void store_some(T* p, vec<T, V> x, Int n) {
+  if (n >= V) store<T, V>(p, x);
+  else std::memcpy(p, &x, n * sizeof(T));
+}
+
+// exp(x) for x <= 0: 2^k exp(r) with |r| <= log(2) / 2, exp(r) by the polynomials of the Cephes library.
+template <class T, int V>
+inline vec<T, V> exponential(vec<T, V> x) {
+  typedef typename Bits<T>::type Whole;
+  typedef Whole whole __attribute__((vector_size(V * sizeof(T)), may_alias));
+  constexpr bool SINGLE = sizeof(T) == 4;
+  const vec<T, V> least = vec<T, V>{} + (T)(SINGLE ? -87.0 : -708.0);
+  x = x < least ? least : x;  // NaN stays
+  const T magic = SINGLE ? (T)12582912.0 : (T)6755399441055744.0;  // 1.5 times the power of two whose ulp is 1
+  const vec<T, V> shifted = x * (T)1.4426950408889634 + magic, k = shifted - magic;
+  const vec<T, V> r = x - k * (T)(SINGLE ? 0.693359375 : 6.93145751953125e-1) -
+                      k * (T)(SINGLE ? -2.12194440e-4 : 1.42860682030941723212e-6);
+  vec<T, V> y;
+  if (SINGLE) {
+    y = vec<T, V>{} + (T)1.9875691500e-4;
+    y = y * r + (T)1.3981999507e-3;
+    y = y * r + (T)8.3334519073e-3;
+    y = y * r + (T)4.1665795894e-2;
+    y = y * r + (T)1.6666665459e-1;
+    y = y * r + (T)5.0000001201e-1;
+    y = y * r * r + r + (T)1;
+  } else {
+    const vec<T, V> q = r * r;
+    const vec<T, V> odd = r * ((q * (T)1.26177193074810590878e-4 + (T)3.02994407707441961300e-2) * q + (T)1);
+    const vec<T, V> even = ((q * (T)3.00198505138664455042e-6 + (T)2.52448340349684104192e-3) * q +
+                            (T)2.27265548208155028766e-1) * q + (T)2;
+    y = (T)2 * (odd / (even - odd)) + (T)1;
+  }
+  const whole power = ((whole)shifted - (whole)(vec<T, V>{} + magic) + Bits<T>::BIAS) << Bits<T>::SHIFT;
+  return y * (vec<T, V>)power;
+}
+
+template <class T, int V>
+inline vec<T, V> magnitude(vec<T, V> x) { return x < vec<T, V>{} ? -x : x; }
+
+// sigmoid(x), given exp(-|x|).
+template <class T, int V>
+inline vec<T, V> sigmoid(vec<T, V> x, vec<T, V> e) {
+  const vec<T, V> large = (T)1 / ((T)1 + e);
+  return x < vec<T, V>{} ? e * large : large;
+}
+
+// tanh(x), given exp(-|x|); near zero, where the quotient cancels, by Cephes.
+template <class T, int V>
+inline vec<T, V> tangent(vec<T, V> x, vec<T, V> e) {
+  const vec<T, V> q = e * e, wide = ((T)1 - q) / ((T)1 + q), z = x * x;
+  vec<T, V> near;
+  if (sizeof(T) == 4) {
+    near = z * (T)-5.70498872745e-3 + (T)2.06390887954e-2;
+    near = near * z + (T)-5.37397155531e-2;
+    near = near * z + (T)1.33314422036e-1;
+    near = near * z + (T)-3.33332819422e-1;
+  } else {
+    near = ((z * (T)-9.64399179425052238628e-1 + (T)-9.92877231001918586564e1) * z + (T)-1.61468768441708447952e3) /
+           (((z + (T)1.12811678491632931402e2) * z + (T)2.23548839060100448583e3) * z + (T)4.84406305325125486048e3);
+  }
+  near = near * z * x + x;
+  const vec<T, V> limit = vec<T, V>{} + (T)0.625;
+  return magnitude<T, V>(x) < limit ? near : (x < vec<T, V>{} ? -wide : wide);
+}
+
+constexpr Int TANH = 1, RELU = 2, SIGMOID = 4, IDENTITY = 8;  // which activations of an edge run
+constexpr Int NO_NORM = 0, BY_BATCH = 1;                      // else by running statistics
+constexpr int VECTORS = 4;                                    // of columns that are worked on at once
+
+// The activations of an edge that run, their weighted sum and its derivative.
+template <class T, int V>
+struct Activated {
+  vec<T, V> tanh = {}, relu = {}, sigmoid = {}, sum = {}, slope = {};
+
+  Activated(vec<T, V> z, const T* a, Int uses) {
+    const vec<T, V> zero = {};
+    vec<T, V> e = {};
+    if (uses & (TANH | SIGMOID)) e = exponential<T, V>(-magnitude<T, V>(z));
+    if (uses & TANH) {
+      tanh = tangent<T, V>(z, e);
+      sum += a[0] * tanh;
+      slope += a[0] * ((T)1 - tanh * tanh);
+    }
+    if (uses & RELU) {
+      relu = z < zero ? zero : z;
+      sum += a[1] * relu;
+      slope += z > zero ? zero + a[1] : zero;
+    }
+    if (uses & SIGMOID) {
+      sigmoid = ::sigmoid<T, V>(z, e);
+      sum += a[2] * sigmoid;
+      slope += a[2] * (sigmoid * ((T)1 - sigmoid));
+    }
+    if (uses & IDENTITY) {
+      sum += a[3] * z;
+      slope += a[3];
+    }
+  }
+};
+
+template <class T>
+T weight_of(const T* a, Int uses) {
+  T sum = 0;
+  for (int k = 0; k < 4; k++) sum += uses >> k & 1 ? a[k] : 0;
+  return sum;
+}
+
+// A node: out = norm(sum_e P_e (1 - c_e) s_e + c_e sum_k a_ek f_k(z_e)), and the same times the mask.
+//
+// ch: E x B x 2H, c before its sigmoid and z; states: slots x B x H, of which edge e reads slots[e]; a: E x 4.
+template <class T, int V>
+void node_forward(Int edges, Int lanes, Int width, const T* ch, const T* states, const Int* slots, const T* a,
+                  const Int* uses, const T* mask, Int norm, double eps, T* out, T* masked, T* mean, T* rate,
+                  T* variance, Int threads) {
+  const Int block = V * VECTORS, blocks = (width + block - 1) / block;
+#pragma omp parallel for num_threads(threads_for(edges * lanes * width * 32, threads)) schedule(static)
+  for (Int k = 0; k < blocks; k++) {
+    Buffer<T> sums(lanes * block, (T)0);
+    const Int from = k * block;
+    for (Int e = 0; e < edges; e++) {
+      const T whole = weight_of(a + 4 * e, uses[e]);
+      for (Int b = 0; b < lanes; b++) {
+        const T* gate = ch + (e * lanes + b) * 2 * width;
+        const T* state = states + (slots[e] * lanes + b) * width;
+        for (Int v = from, q = 0; q < VECTORS && v < width; v += V, q++) {
+          const Int n = width - v;
+          const vec<T, V> g = load_some<T, V>(gate + v, n), z = load_some<T, V>(gate + width + v, n);
+          const vec<T, V> c = sigmoid<T, V>(g, exponential<T, V>(-magnitude<T, V>(g)));
+          const Activated<T, V> f(z, a + 4 * e, uses[e]);
+          T* sum = &sums[b * block + q * V];
+          const vec<T, V> s = load_some<T, V>(state + v, n);
+          store<T, V>(sum, load<T, V>(sum) + whole * (((T)1 - c) * s) + c * f.sum);
+        }
+      }
+    }
+    for (Int v = from, q = 0; q < VECTORS && v < width; v += V, q++) {
+      const Int n = width - v;
+      vec<T, V> m = {}, r = vec<T, V>{} + (T)1;
+      if (norm == BY_BATCH) {
+        vec<T, V> square = {};
+        for (Int b = 0; b < lanes; b++) m += load<T, V>(&sums[b * block + q * V]);
+        m /= (T)lanes;
+        for (Int b = 0; b < lanes; b++) {
+          const vec<T, V> d = load<T, V>(&sums[b * block + q * V]) - m;
+          square += d * d;
+        }
+        square /= (T)lanes;
+        for (int i = 0; i < V; i++) r[i] = (T)(1 / std::sqrt((double)square[i] + eps));
+        store_some<T, V>(mean + v, m, n);
+        store_some<T, V>(rate + v, r, n);
+        store_some<T, V>(variance + v, square, n);
+      } else if (norm != NO_NORM) {
+        m = load_some<T, V>(mean + v, n);
+        r = load_some<T, V>(rate + v, n);
+      }
+      for (Int b = 0; b < lanes; b++) {
+        vec<T, V> y = load<T, V>(&sums[b * block + q * V]);
+        if (norm != NO_NORM) y = (y - m) * r;
+        store_some<T, V>(out + b * width + v, y, n);
+        if (mask) store_some<T, V>(masked + b * width + v, y * load_some<T, V>(mask + b * width + v, n), n);
+      }
+    }
+  }
+}
+
+// The gradients of a node, from g of its (normalized) output y: of ch, added to those of the states that it reads
+// directly, and of a (if it is wanted).
+template <class T, int V>
+void node_backward(Int edges, Int lanes, Int width, const T* g, const T* y, const T* rate, Int norm, const T* ch,
+                   const T* states, const Int* slots, const T* a, const Int* uses, T* dch, T* dstates, T* da,
+                   Int threads) {
+  const Int block = V * VECTORS, blocks = (width + block - 1) / block;
+  std::vector<double> parts(da ? blocks * edges * 4 : 0);
+#pragma omp parallel for num_threads(threads_for(edges * lanes * width * 32, threads)) schedule(static)
+  for (Int k = 0; k < blocks; k++) {
+    Buffer<T> gs(lanes * block, (T)0);
+    const Int from = k * block;
+    for (Int v = from, q = 0; q < VECTORS && v < width; v += V, q++) {
+      const Int n = width - v;
+      vec<T, V> mean = {}, product = {}, r = vec<T, V>{} + (T)1;
+      if (norm != NO_NORM) r = load_some<T, V>(rate + v, n);
+      if (norm == BY_BATCH) {
+        for (Int b = 0; b < lanes; b++) {
+          const vec<T, V> x = load_some<T, V>(g + b * width + v, n);
+          mean += x;
+          product += x * load_some<T, V>(y + b * width + v, n);
+        }
+        mean /= (T)lanes;
+        product /= (T)lanes;
+      }
+      for (Int b = 0; b < lanes; b++) {
+        vec<T, V> x = load_some<T, V>(g + b * width + v, n);
+        if (norm == BY_BATCH) x -= mean + load_some<T, V>(y + b * width + v, n) * product;
+        store<T, V>(&gs[b * block + q * V], x * r);
+      }
+    }
+    for (Int e = 0; e < edges; e++) {
+      const T whole = weight_of(a + 4 * e, uses[e]);
+      vec<T, V> of_a[4] = {};
+      for (Int b = 0; b < lanes; b++) {
+        const Int gate = (e * lanes + b) * 2 * width, state = (slots[e] * lanes + b) * width;
+        for (Int v = from, q = 0; q < VECTORS && v < width; v += V, q++) {
+          const Int n = width - v;
+          const vec<T, V> x = load_some<T, V>(ch + gate + v, n), z = load_some<T, V>(ch + gate + width + v, n);
+          const vec<T, V> s = load_some<T, V>(states + state + v, n), d = load<T, V>(&gs[b * block + q * V]);
+          const vec<T, V> c = sigmoid<T, V>(x, exponential<T, V>(-magnitude<T, V>(x))), rest = d * ((T)1 - c);
+          const Activated<T, V> f(z, a + 4 * e, uses[e]);
+          const vec<T, V> dc = d * c;
+          store_some<T, V>(dch + gate + v, rest * c * (f.sum - whole * s), n);
+          store_some<T, V>(dch + gate + width + v, dc * f.slope, n);
+          T* to = dstates + state + v;
+          store_some<T, V>(to, load_some<T, V>(to, n) + whole * rest, n);
+          if (da) {
+            const vec<T, V> kept = rest * s;
+            of_a[0] += kept + dc * f.tanh;
+            of_a[1] += kept + dc * f.relu;
+            of_a[2] += kept + dc * f.sigmoid;
+            of_a[3] += kept + dc * z;
+          }
+        }
+      }
+      if (da)
+        for (int j = 0; j < 4; j++)
+          for (int i = 0; i < V; i++) parts[(k * edges + e) * 4 + j] += (double)of_a[j][i];
+    }
+  }
+  if (da)
+    for (Int i = 0; i < edges * 4; i++) {
+      double sum = 0;
+      for (Int k = 0; k < blocks; k++) sum += parts[k * edges * 4 + i];
+      da[i] = (T)(uses[i / 4] >> (i % 4) & 1 ? sum : 0);
+    }
+}
+
 }  // namespace
 
 // One entry per kernel and number type; V is the widest vector that divides the channels.
@@ -692,6 +943,18 @@ void pool_backward(const Shape& a, const Pull<T, V>& pull, const uint8_t* places
     const Int c = a->c, n = a->n * a->ho * a->wo;                                                                      \
     BY_WIDTH(WIDEST, (pool_backward<T, V>(*a, Pull<T, V>(count, g, weight, sums, y, mean, rate, n, c), places, dx,     \
                                           threads)));                                                                  \
+  }                                                                                                                    \
+  extern "C" void node_forward_##SUFFIX(Int edges, Int lanes, Int width, const T* ch, const T* states,                 \
+                                        const Int* slots, const T* a, const Int* uses, const T* mask, Int norm,        \
+                                        double eps, T* out, T* masked, T* mean, T* rate, T* variance, Int threads) {   \
+    node_forward<T, WIDEST>(edges, lanes, width, ch, states, slots, a, uses, mask, norm, eps, out, masked, mean,       \
+                            rate, variance, threads);                                                                  \
+  }                                                                                                                    \
+  extern "C" void node_backward_##SUFFIX(Int edges, Int lanes, Int width, const T* g, const T* y, const T* rate,       \
+                                         Int norm, const T* ch, const T* states, const Int* slots, const T* a,         \
+                                         const Int* uses, T* dch, T* dstates, T* da, Int threads) {                    \
+    node_backward<T, WIDEST>(edges, lanes, width, g, y, rate, norm, ch, states, slots, a, uses, dch, dstates, da,      \
+                             threads);                                                                                 \
   }
 
 ENTRIES(float, 16, f32)

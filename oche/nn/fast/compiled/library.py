@@ -89,6 +89,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "pull": [_INTEGER] * 3 + [_POINTER] * 7,
     "pool_forward": [_POINTER] * 2 + [ctypes.c_double] + [_POINTER] * 5,
     "pool_backward": [_POINTER, _INTEGER] + [_POINTER] * 8,
+    "node_forward": [_INTEGER] * 3 + [_POINTER] * 6 + [_INTEGER, ctypes.c_double] + [_POINTER] * 5,
+    "node_backward": [_INTEGER] * 3 + [_POINTER] * 3 + [_INTEGER] + [_POINTER] * 8,
 }
 """Arguments as in `kernels.cpp`, without the number of threads, which comes last everywhere."""
 
