@@ -1,6 +1,7 @@
 """The quick recurrent cell against the reference: the same numbers, by PyTorch and by compiled kernels."""
 
 import copy
+import importlib
 from collections.abc import Mapping
 from random import Random
 
@@ -12,7 +13,7 @@ from oche.nn.engine import FAST, REFERENCE, set_engine
 from oche.nn.fast.compiled.library import library
 from oche.nn.mixture import SparseMixture
 from oche.nn.network import Stack
-from oche.nn.operations import NETWORK, SUPERNET
+from oche.nn.operations import NETWORK, SUPERNET, NormForm
 from oche.nn.recurrent import quick
 from oche.nn.recurrent.cell import Masks, RecurrentCell, step_by_step
 from oche.nn.recurrent.language_model import LanguageModel
@@ -39,6 +40,14 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     elif library() is None:
         pytest.skip("no compiler here")
     return str(request.param)
+
+
+@pytest.fixture
+def triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels for GPUs, in Triton's interpreter, which takes some time."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # read when a kernel is defined
+    pytest.importorskip("triton")
+    monkeypatch.setattr(quick, "nodes_for", lambda x: importlib.import_module("oche.nn.recurrent.gpu").Fused())
 
 
 def space(width: int = 5, nodes: int = 8) -> RecurrentSpace:
@@ -107,6 +116,28 @@ def test_engines_agree(width: int, training: bool, dropout: VariationalDropout) 
     compare(net.train(training), mixed(net))
 
 
+@pytest.mark.usefixtures("triton")
+@pytest.mark.parametrize("kernels", ["pure"], indirect=True)
+class TestOnAGpu:
+    @pytest.mark.parametrize(("training", "width", "lanes"), [(True, 5, 4), (False, 5, 4), (True, 300, 3)])
+    def test_engines_agree(self, training: bool, width: int, lanes: int) -> None:
+        net = supernet(width, nodes=3)
+        net(window(0, lanes), mixed(net))
+        compare(net.train(training), mixed(net), places=1)
+
+    def test_they_agree_on_what_is_live(self) -> None:
+        net = supernet(nodes=3)
+        rows = mixed(net)
+        live = {key: ((), (1, 2), (0, 4))[i % 3] for i, key in enumerate(rows, 1)}
+        sparse = {key: torch.zeros_like(a) for key, a in rows.items()}
+        for key, places in live.items():
+            sparse[key][list(places)] = rows[key].detach()[list(places)]
+        compare(net, SparseMixture(sparse, live), places=1)
+
+    def test_discrete_networks_agree(self) -> None:
+        compare_networks(NETWORK)
+
+
 def test_they_agree_on_all_nodes() -> None:
     net = supernet()
     compare(net, mixed(net))
@@ -137,7 +168,11 @@ def test_an_architecture_alone() -> None:
 
 
 @pytest.mark.parametrize("form", [NETWORK, SUPERNET])
-def test_discrete_networks_agree(form: object) -> None:
+def test_discrete_networks_agree(form: NormForm) -> None:
+    compare_networks(form)
+
+
+def compare_networks(form: NormForm) -> None:
     network = space().network(space().sample(Random(1)), TASK, Stack(cells=1, channels=70), form=form).double()
     network.dropout = DROPOUT
     found = []
