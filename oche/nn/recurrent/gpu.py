@@ -24,6 +24,13 @@ TILE = 2048
 MOST_LANES = 2048
 """More lanes than that do not fit into a program."""
 
+SIZES = ["edges", "lanes", "width"]
+POINTERS = [
+    *("ch", "states", "slots", "a", "mask", "out", "masked", "mean", "rate", "variance"),
+    *("g", "y", "dch", "dstates", "da"),
+]
+"""Arguments of whose values a kernel knows nothing, so that it is compiled once."""
+
 
 @triton.jit
 def _sigmoid(x):  # type: ignore[no-untyped-def]
@@ -38,7 +45,7 @@ def _tanh(x):  # type: ignore[no-untyped-def]
     return tl.where(x < 0, -y, y)
 
 
-@triton.jit(do_not_specialize=["edges", "lanes", "width"], do_not_specialize_on_alignment=True)  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=POINTERS)  # type: ignore[untyped-decorator]
 def _forward(  # type: ignore[no-untyped-def]
     ch, states, slots, a, mask, out, masked, mean, rate, variance, eps, edges, lanes, width,
     NORM: tl.constexpr, MASK: tl.constexpr, LANES: tl.constexpr, COLUMNS: tl.constexpr,
@@ -73,7 +80,7 @@ def _forward(  # type: ignore[no-untyped-def]
         tl.store(masked + at, total * tl.load(mask + at, mask=there, other=0.0), mask=there)
 
 
-@triton.jit(do_not_specialize=["edges", "lanes", "width"], do_not_specialize_on_alignment=True)  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=SIZES, do_not_specialize_on_alignment=POINTERS)  # type: ignore[untyped-decorator]
 def _backward(  # type: ignore[no-untyped-def]
     g, y, rate, ch, states, slots, a, dch, dstates, da, edges, lanes, width,
     NORM: tl.constexpr, OF_A: tl.constexpr, LANES: tl.constexpr, COLUMNS: tl.constexpr,
