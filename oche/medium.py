@@ -33,14 +33,14 @@ IMAGES = Medium(
     name="images",
     loss=F.cross_entropy,
     metrics=ACCURACY,
-    cure="give images such as --data digits, or --space recurrent, which is for text",
+    cure="give images such as --data digits, or what is for text, such as --space recurrent and --train text-tiny",
 )
 
 TEXT = Medium(
     name="text",
     loss=word_loss,
     metrics=PERPLEXITY,
-    cure="give a text such as --data python-help, or a space for images such as --space darts",
+    cure="give a text such as --data python-help, or what is for images, such as --space darts and --train tiny",
 )
 
 

@@ -32,7 +32,7 @@ class Feature:
 # -- of spaces ---------------------------------------------------------------------------------------------------------
 
 CELLS = Feature(
-    words="cells",
+    words="cells with channels",
     cure="choose another part, such as --structure plain or --selection magnitude, or a method such as sp-darts",
 )
 SHARED_LOGITS = Feature(
@@ -41,6 +41,10 @@ SHARED_LOGITS = Feature(
 )
 KEPT_INPUTS = Feature(
     words="nodes that keep some of their inputs",
+    cure="choose another part, or a space such as --space darts",
+)
+TWO_INPUTS = Feature(
+    words="nodes that each keep two of their inputs",
     cure="choose another part, or a space such as --space darts",
 )
 WIDENABLE = Feature(

@@ -8,6 +8,7 @@ Which numbers there are, and how they are read, follows from the fields of the p
 | `bool` | `true` or `false` |
 | `tuple[int, ...]` | `6..4` |
 | `Length` | `15` for so many epochs, `0.3` for a share of the search |
+| one of these, or `None` | the same, or `none` |
 | `Schedule` | `0.1` for a constant, `0.03..0.3` for a straight line over the search |
 """
 
@@ -22,6 +23,9 @@ from oche.registry import Registry
 from oche.schedule import Constant, Epochs, Length, Linear, Schedule, Share
 
 Part = TypeVar("Part")
+
+MISSING = "none"
+"""Where a value may be missing, and is."""
 
 
 def part_named(registry: Registry[Part], text: str) -> Part:
@@ -109,8 +113,17 @@ def readers(part: object) -> dict[str, Form]:
         kinds = [hints[field.name], *get_args(hints[field.name])]  # `float | None` has `float` among its arguments
         known = [FORMS[kind] for kind in kinds if kind in FORMS]
         if known:
-            found[field.name] = known[0]
+            found[field.name] = _perhaps(known[0]) if type(None) in kinds else known[0]
     return found
+
+
+def _perhaps(form: Form) -> Form:
+    """Of a value that may be missing."""
+    return Form(
+        f"{form.words}, or {MISSING}",
+        lambda word: None if word == MISSING else form.read(word),
+        lambda value: MISSING if value is None else form.write(value),
+    )
 
 
 def _read_bool(word: str) -> bool:

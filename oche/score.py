@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+TOO_LONG = 1e6
+"""From here on a number is written by its power of ten, such as the perplexity of a network that has diverged."""
+
 
 def percent(share: float) -> str:
     """`98.61 %`."""
     return f"{100 * share:.2f} %"
+
+
+def plainly(number: float) -> str:
+    """`98.61`, or `2.8e+67` of what would not fit a line."""
+    return f"{number:.2f}" if abs(number) < TOO_LONG else f"{number:.2g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +55,7 @@ class Score:
 ACCURACY = Score(name="accuracy", higher_is_better=True, text=percent, best=max, unit="points", scale=100.0)
 """Of a classifier: the share (0 to 1) of the images whose class is found."""
 
-PERPLEXITY = Score(name="perplexity", higher_is_better=False, text="{:.2f}".format, best=min, unit="words", scale=1.0)
+PERPLEXITY = Score(name="perplexity", higher_is_better=False, text=plainly, best=min, unit="words", scale=1.0)
 """Of a language model: exp of the mean loss per word; between so many equally likely words it is at a loss."""
 
 SCORES = (ACCURACY, PERPLEXITY)

@@ -74,7 +74,9 @@ def test_what_needs_cells_is_refused_in_a_module_before_anything_is_read(part: d
             raise AssertionError("a batch was read")
 
     ((axis, name),) = part.items()
-    with pytest.raises(InputError, match=rf"\({axis}\) needs cells, which a module of your own does not have; choose"):
+    with pytest.raises(
+        InputError, match=rf"\({axis}\) needs cells with channels, which a module of your own does not have; choose"
+    ):
         oche.search(Mine(), train=Unread(), valid=Unread(), method=f"darts/{axis}={name}")  # type: ignore[arg-type]
 
 

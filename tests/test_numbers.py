@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from oche.axes import AXES
+from oche.consistency import REGULARIZATIONS, Regularization
 from oche.errors import InputError
 from oche.methods import METHODS
 from oche.mixture.batch_mixed import BatchMixed
@@ -44,6 +45,9 @@ SAMPLES = Registry[Sample]("sample", "oche.nobodys", {"sample": Sample(), "other
 @pytest.mark.parametrize(
     ("registry", "text", "part"),
     [
+        (SAMPLES, "sample:most=0.5,least=none", Sample(most=0.5)),
+        (REGULARIZATIONS, "none:cutout=2,weight_decay=none,width=300", Regularization(cutout=2, width=300)),
+        (REGULARIZATIONS, "none:weight_decay=1e-3", Regularization(weight_decay=1e-3)),
         (MIXTURES, "softmax", Softmax()),
         (MIXTURES, "softmax:temperature=5e-1", Softmax(temperature=0.5)),
         (

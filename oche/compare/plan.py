@@ -18,10 +18,12 @@ from oche.compare.tasks import RANDOM, RandomSearch, Reference, Search, Setting
 from oche.config.options import CompareCommand, NamedData, SpaceOptions
 from oche.config.resolve import resolve_space
 from oche.errors import InputError
+from oche.medium import IMAGES
 from oche.methods import method
 from oche.nn.structure import check_channels
 from oche.presets import preset
 from oche.recipe import Recipe
+from oche.spaces.registry import space as named_space
 from oche.training.protocol import protocol
 
 KIND = "comparison"
@@ -133,6 +135,13 @@ class Comparison:
             raise InputError(
                 "random search gets the seconds that another method took, but it is alone; give --methods darts,random"
             )
+        for name in config["spaces"]:
+            if named_space(name).medium is not IMAGES:
+                raise InputError(
+                    f"comparisons are of image networks, but space {name!r} is for {named_space(name).medium.name}; "
+                    f"give each method and seed a run of its own: oche run --space {name} --method darts --seed 0 "
+                    "--baseline random:3"
+                )
         if config["table"] is not None and options.table is None:
             raise InputError(f"the results are scored by a table of yours; give --table .../{config['table']} again")
         sizes, device = preset(config["preset"]), str(resolve_device(options.device))

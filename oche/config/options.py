@@ -647,6 +647,11 @@ class CompareCommand(CampaignOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.search.bptt is not None:
+            raise InputError(
+                f"--search.bptt {self.search.bptt} is the length of sequences of text, but comparisons are of image "
+                "networks; leave it out"
+            )
         for name in ("random_epochs", "references"):
             value = getattr(self, name)
             if value is not None and value < 1:

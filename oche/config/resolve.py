@@ -129,11 +129,19 @@ def _reads(options: CommonOptions) -> Medium:
 
 
 def _check_medium(options: CommonOptions) -> None:
-    """Refuse a space and data that are not for each other, and sequences of images."""
+    """Refuse a space, a training and data that are not for each other, and what the data have no use for."""
     reads, values = _reads(options), option_values(options)
     if isinstance(options, SearchCommand):
         named = space(options.space.name)
         check_medium(f"space {named.name!r}", named.medium, reads)
+    if values.get("train.name") is not None:
+        rules = protocol(values["train.name"])
+        check_medium(f"training protocol {rules.name!r}", rules.medium, reads)
+    if reads is TEXT and values.get("train.validation"):
+        raise InputError(
+            f"--train.validation {values['train.validation']} is a share of the training images, but a text has a "
+            "validation part of its own; leave it out"
+        )
     for group in ("search", "train"):
         if reads is IMAGES and values.get(f"{group}.bptt") is not None:
             raise InputError(

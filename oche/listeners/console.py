@@ -13,6 +13,7 @@ from rich.table import Column
 
 from oche.listeners.base import Job, Listener
 from oche.metrics import Meter
+from oche.score import TOO_LONG, plainly
 
 SECONDS_BETWEEN_READINGS = 1.0
 """Reading a meter waits for the device, so the numbers beside the bar are refreshed this often at most."""
@@ -126,8 +127,12 @@ def _short(record: Mapping[str, Any]) -> str:
     for name in names:
         both = [record[key] for key in (f"train_{name}", f"valid_{name}") if key in record]
         percent = name.endswith("accuracy")
-        parts.append(f"{name} " + "/".join(f"{100 * v:.1f}" if percent else f"{v:.2f}" for v in both) + " %" * percent)
+        parts.append(f"{name} " + "/".join(f"{100 * v:.1f}" if percent else plainly(v) for v in both) + " %" * percent)
     return ", ".join(parts)
+
+
+def _plainly(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < TOO_LONG else f"{value:.3g}"
 
 
 def _numbers(record: Mapping[str, Any]) -> str:
@@ -137,7 +142,7 @@ def _numbers(record: Mapping[str, Any]) -> str:
         for key, value in record.items():
             if key.startswith(f"{name}_") and isinstance(value, float) and key.removeprefix(f"{name}_") != "rate":
                 label = key.replace("_", " ")
-                parts.append(f"{label} {value:.1%}" if key.endswith("accuracy") else f"{label} {value:.3f}")
+                parts.append(f"{label} {value:.1%}" if key.endswith("accuracy") else f"{label} {_plainly(value)}")
     if "entropy" in record:
         parts.append(f"IES {record['entropy']:.2f}")
     return ", ".join(parts)

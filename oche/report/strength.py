@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,7 +18,7 @@ from oche.files import writing
 from oche.probe.strength import Advantage, Shuffle, Strength
 from oche.report.anytime import COLOURS
 from oche.report.words import counted, new_console, new_table, print_block, print_line
-from oche.score import percent
+from oche.score import ACCURACY, Score, judged_by, percent
 
 WEIGHT, STRENGTH = COLOURS[0], COLOURS[4]
 """Blue and orange, as in Fig. 2.1."""
@@ -47,23 +48,20 @@ class Diagnosis:
     @property
     def agreeing(self) -> int:
         """Edges whose candidate with the largest mixing weight is also the strongest; `none` competes."""
-        return sum(
-            max(edge, key=lambda s: s.weight).measured["accuracy"] == max(s.measured["accuracy"] for s in edge)
-            for edge in self.edges
-        )
+        return sum(_value(max(edge, key=lambda s: s.weight)) == _best(edge) for edge in self.edges)
 
 
 def print_diagnosis(found: Diagnosis) -> None:
     """Print tables and one sentence on each question."""
     console = new_console()
     if found.strengths:
-        table = new_table("edge", "candidate", "mixing weight", "accuracy, discretized and trained on")
+        score = _score(found.strengths)
+        table = new_table("edge", "candidate", "mixing weight", f"{score.name}, discretized and trained on")
         for edge in found.edges:
-            best = max(s.measured["accuracy"] for s in edge)
             for i, s in enumerate(edge):
-                mark = " *" if s.measured["accuracy"] == best else ""
+                mark = " *" if _value(s) == _best(edge) else ""
                 row = (s.key if i == 0 else "", str(s.candidate), f"{s.weight:.3f}")
-                table.add_row(*row, percent(s.measured["accuracy"]) + mark)
+                table.add_row(*row, score.text(_value(s)) + mark)
         print_block(console, table)
         print_line(
             console,
@@ -116,11 +114,25 @@ def _draw_edge(axis: Any, edge: Sequence[Strength]) -> None:
     axis.set_xticks(list(places), [str(s.candidate) for s in edge], rotation=40, ha="right", fontsize=8)
     axis.set_title(edge[0].key, fontsize=10)
     right = axis.twinx()
-    accuracies = [100 * s.measured["accuracy"] for s in edge]
-    right.bar([i + 0.2 for i in places], accuracies, 0.4, color=STRENGTH)
-    margin = max(max(accuracies) - min(accuracies), 1.0) / 2
-    right.set_ylim(max(min(accuracies) - margin, 0.0), min(max(accuracies) + margin, 100.0))
-    right.set_ylabel("accuracy after training on, %", color=STRENGTH)
+    score = _score(edge)
+    values = [score.scale * _value(s) for s in edge]
+    right.bar([i + 0.2 for i in places], values, 0.4, color=STRENGTH)
+    margin, highest = max(max(values) - min(values), 1.0) / 2, 100.0 if score is ACCURACY else math.inf
+    right.set_ylim(max(min(values) - margin, 0.0), min(max(values) + margin, highest))
+    right.set_ylabel(f"{score.name} after training on" + ", %" * (score is ACCURACY), color=STRENGTH)
+
+
+def _score(strengths: Sequence[Strength]) -> Score:
+    """By what candidates are judged."""
+    return judged_by(strengths[0].measured)
+
+
+def _value(strength: Strength) -> float:
+    return strength.measured[_score([strength]).name]
+
+
+def _best(edge: Sequence[Strength]) -> float:
+    return _score(edge).best(map(_value, edge))
 
 
 def _draw_advantages(axis: Any, advantages: Sequence[Advantage]) -> None:

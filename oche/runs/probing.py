@@ -7,7 +7,9 @@ from pathlib import Path
 from random import Random
 
 from oche.config.options import OutputOptions, ProbeOptions, RunCommand, SearchCommand, TrainCommand
-from oche.probe.strength import advantages, shuffled, strengths
+from oche.medium import TEXT
+from oche.methods import TEXT_TUNING
+from oche.probe.strength import FINE_TUNING, advantages, shuffled, strengths
 from oche.randomness import derive
 from oche.report.strength import Diagnosis, draw_diagnosis, print_diagnosis
 from oche.report.words import print_json
@@ -33,18 +35,30 @@ def probe(
     """
     kept = read_kept(path, options, output)
     scene, session = kept.scene, kept.session
+    text, shuffles = session.dataset.medium is TEXT, what.shuffles
     open_ = [key for key in scene.domain.edges if not scene.remaining.decided(key)]
     chosen = Random(derive(options.seed, "probe")).sample(open_, min(what.edges, len(open_)))
     keys = [key for key in open_ if key in chosen]
     if what.edges and not keys:
         session.say("every edge of this supernet has been decided, so no candidates are compared")
+    if text and shuffles:
+        session.say("the edges of a recurrent cell have no weights of their own, so none are exchanged")
+        shuffles = 0
     display, searched = session.display, kept.record.records.get(kept.record.search_phase, ())
     found = Diagnosis(
         strengths=tuple(
-            strengths(scene, kept.method, kept.data, keys, epochs=what.epochs, listeners=display if keys else ())
+            strengths(
+                scene,
+                kept.method,
+                kept.data,
+                keys,
+                epochs=what.epochs,
+                optimizer=TEXT_TUNING if text else FINE_TUNING,
+                listeners=display if keys else (),
+            )
         ),
         advantages=tuple(advantages(searched, scene.whole, scene.relaxation)),
-        shuffle=shuffled(scene, what.shuffles, display) if what.shuffles else None,
+        shuffle=shuffled(scene, shuffles, display) if shuffles else None,
     )
     if what.figure is not None:
         draw_diagnosis(what.figure, found)

@@ -18,6 +18,7 @@ from oche.mixture.base import Relaxation
 from oche.mixture.groups import EdgeGroups
 from oche.nn.mixture import Mixture, live_in
 from oche.nn.network import CellNetwork
+from oche.nn.recurrent.language_model import LanguageModel
 from oche.nn.supernet import Supernet, logits
 from oche.randomness import derive, frozen
 from oche.remaining import Remaining
@@ -105,8 +106,17 @@ class Scene:
         In a batch, the cells before the first one in which the mixtures differ are evaluated once for all of them. That
         is exact, since under batch statistics nothing that an evaluation does is seen by the next one.
 
+        Only a language model sees it: each window of a text begins with the state in which the one before it ended. So
+        the whole text is read once for each mixture, with the same draws.
+
         A last batch of a single image is left out: batch normalization may not be able to normalize it.
         """
+        if isinstance(self.supernet.body, LanguageModel):
+            return [self._measured([mixture])[0] for mixture in mixtures]
+        return self._measured(mixtures)
+
+    def _measured(self, mixtures: Sequence[Mixture]) -> list[dict[str, float]]:
+        """`measure_each` where every batch may be read for all mixtures before the next one."""
         meters, begin = [Meter(self.metrics) for _ in mixtures], self._sharing(mixtures)
         with by_batch(self.supernet):
             for number, (x, y) in enumerate(self.images.epoch(0)):

@@ -18,7 +18,7 @@ from oche.architecture import Architecture
 from oche.domain import Domain
 from oche.errors import InputError
 from oche.medium import IMAGES, Medium
-from oche.needs import CELLS, KEPT_INPUTS, SHARED_LOGITS, WIDENABLE, Feature
+from oche.needs import CELLS, KEPT_INPUTS, SHARED_LOGITS, TWO_INPUTS, WIDENABLE, Feature
 from oche.nn.network import ImageNetwork, Stack
 from oche.nn.operations import NETWORK, OPERATIONS, SUPERNET, Builder, NormForm
 from oche.nn.recurrent.language_model import LanguageModel
@@ -136,8 +136,9 @@ class Space(ABC):
         names = {str(name) for edge in self.domain.edges.values() for name in edge.candidates}
         channels = self.supernet_stack.channels
         has = {
-            CELLS: self.medium is IMAGES,  # cells with channels, to which structures can add
+            CELLS: self.medium is IMAGES,
             KEPT_INPUTS: any(node.keep is not None for node in self.domain.nodes),
+            TWO_INPUTS: all(node.keep == 2 for node in self.domain.nodes),
             SHARED_LOGITS: self.shared,
             WIDENABLE: all(name in OPERATIONS and _widens(OPERATIONS[name], channels) for name in names),
         }

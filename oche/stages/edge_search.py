@@ -16,7 +16,7 @@ from oche.domain import Domain
 from oche.errors import InputError
 from oche.mixture.groups import EdgeGroups
 from oche.moment import Moment
-from oche.needs import ALL_CHANNELS_MIXED, KEPT_INPUTS, Feature
+from oche.needs import ALL_CHANNELS_MIXED, KEPT_INPUTS, TWO_INPUTS, Feature
 from oche.schedule import Length, Share
 from oche.stages.base import Course, EpochPlan
 
@@ -75,21 +75,12 @@ class FixedEdges:
 
     CITES: ClassVar[tuple[str, ...]] = ("amended",)
 
-    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (KEPT_INPUTS,)
+    NEEDS_OF_SPACE: ClassVar[tuple[Feature, ...]] = (TWO_INPUTS,)
 
     restarts: ClassVar[bool] = False
 
     def logits(self, domain: Domain) -> Mapping[str, int]:
-        """None.
-
-        Raises:
-            InputError: the space's nodes do not keep two inputs.
-        """
-        if any(node.keep != 2 for node in domain.nodes):
-            raise InputError(
-                f"fixed edges are two per node, but in space {domain.space!r} not every node keeps two; "
-                "leave them out, or use a space such as darts"
-            )
+        """None."""
         return {}
 
     def plan(self, plan: EpochPlan, epoch: int, epochs: int) -> EpochPlan:

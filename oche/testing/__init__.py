@@ -11,6 +11,7 @@ Each check raises `AssertionError` with what is wrong.
 from oche.testing.battery import check_engines, check_search
 from oche.testing.effects import check_effect
 from oche.testing.pairs import covering
-from oche.testing.spaces import SPACES, images
+from oche.testing.settings import images, text
+from oche.testing.spaces import SPACES
 
-__all__ = ["SPACES", "check_effect", "check_engines", "check_search", "covering", "images"]
+__all__ = ["SPACES", "check_effect", "check_engines", "check_search", "covering", "images", "text"]

@@ -6,18 +6,17 @@ import copy
 import gc
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from oche.api import SearchResult, search
 from oche.checkpoint import Checkpoints
-from oche.data.batches import Batch
+from oche.consistency import set_regularization
 from oche.interrupt import Interrupted
 from oche.listeners.base import Listener
 from oche.methods import Method
@@ -25,27 +24,18 @@ from oche.metrics import Meter
 from oche.moment import Moment
 from oche.nn.choice import Decision
 from oche.nn.engine import FAST, REFERENCE, set_engine
-from oche.nn.network import Stack
+from oche.nn.recurrent.quick import Plan
 from oche.nn.supernet import Supernet, initialize_logits, logits
 from oche.randomness import generator
 from oche.remaining import Remaining
 from oche.spaces.module_space import ModuleSpace
 from oche.spaces.space import Space
 from oche.step import SearchStep
-from oche.task import ImageTask
-from oche.testing.spaces import images
-from oche.training.protocol import TINY
+from oche.testing.settings import Setting, setting
 
 EPOCHS = 2
-BATCH = 16
 LOOKS = 7
 """After so many looks an interrupted search stops: behind its first step and before its last."""
-
-TASK = ImageTask(channels=1, height=8, width=8, classes=10)
-NETWORK = Stack(cells=2, channels=4)
-
-PROTOCOL = replace(TINY, cutout=2, drop_path=0.2, auxiliary=0.4)
-"""Of the training that would follow: it has everything with which a search may be consistent."""
 
 TOLERANCE = 1e-8
 """Largest difference between the engines in float64, relative to the largest entry of a tensor or to 1."""
@@ -70,7 +60,8 @@ def check_search(
         AssertionError: it does something else.
         InputError: the method refuses the space.
     """
-    data, tensors = images(), _Tensors()
+    tensors, of = _Tensors(), setting(space)
+    data = of.data()
 
     def run(listeners: Any = (), checkpoints: Any = None) -> SearchResult:
         return search(
@@ -78,15 +69,17 @@ def check_search(
             data=data,
             method=method,
             epochs=epochs,
-            batch=BATCH,
+            batch=of.batch,
+            bptt=of.bptt,
             validation=0,
-            protocol=PROTOCOL,
+            protocol=of.protocol,
             seed=seed,
             listeners=listeners,
             checkpoints=checkpoints,
         )
 
-    whole = run(listeners=[tensors])
+    with tensors:
+        whole = run(listeners=[tensors])
     _check_numbers(whole)
     assert tensors.growth <= 0, f"from one step to the next {tensors.growth} more tensors stay alive"
 
@@ -99,7 +92,7 @@ def check_search(
         raise AssertionError(f"the search was over before it looked {LOOKS} times whether to stop")
     different = _difference(run(checkpoints=Checkpoints(directory, "search")), whole)
     assert not different, f"after a stop the search goes on to other bits of {different}"
-    _check_network(whole)
+    _check_network(whole, of)
     return whole
 
 
@@ -113,7 +106,7 @@ def check_engines(method: Method, space: Space | nn.Module, steps: int = 2) -> N
     for engine in (REFERENCE, FAST):
         supernet, step = started(method, space, engine)
         for seed in range(steps):
-            step(batch(2 * seed), batch(2 * seed + 1), seed=seed, now=Moment(epoch=1, epochs=2))
+            step(*setting(space).pair(seed), seed=seed, now=Moment(epoch=1, epochs=2))
         ends[engine] = supernet.state_dict()
     for name, value in ends[REFERENCE].items():
         distance = (ends[FAST][name].double() - value.double()).abs().max() if value.numel() else torch.zeros(())
@@ -126,19 +119,16 @@ def started(method: Method, space: Space | nn.Module, engine: str = FAST) -> tup
     """A supernet in float64 with logits, and what makes its steps; always the same."""
     torch.manual_seed(0)
     where = ModuleSpace(space) if isinstance(space, nn.Module) else space
+    if isinstance(where, Space):
+        method = method.fitted(where.name)
     method.check(where)
-    supernet = where.supernet() if isinstance(where, ModuleSpace) else where.supernet(TASK, method.structure)
+    of = setting(space)
+    supernet = where.supernet() if isinstance(where, ModuleSpace) else where.supernet(of.task, method.structure)
     supernet = copy.deepcopy(supernet).double()
+    set_regularization(supernet.body, method.regularization.numbers)
     set_engine(supernet, engine)
     initialize_logits(supernet, 0.1, generator(0))
-    return supernet, SearchStep(supernet, method, F.cross_entropy, torch.device("cpu"))
-
-
-def batch(seed: int, count: int = 10) -> Batch:
-    """Noise with labels, in float64."""
-    draws = generator(seed)
-    x = torch.randn(count, TASK.channels, TASK.height, TASK.width, generator=draws, dtype=torch.float64)
-    return x, torch.arange(count) % TASK.classes
+    return supernet, SearchStep(supernet, method, of.medium.loss, torch.device("cpu"))
 
 
 def trajectory(result: SearchResult) -> list[dict[str, Any]]:
@@ -159,18 +149,18 @@ def _check_numbers(result: SearchResult) -> None:
         assert moved or left.decided(key), f"the logits of {key} have not moved"
 
 
-def _check_network(result: SearchResult) -> None:
+def _check_network(result: SearchResult, of: Setting) -> None:
     """The selection is one of the space, and its network is a plain module that can be trained."""
     keys = logits(result.supernet).keys()
     result.space.domain.restrict(keys).check(result.architecture)
     if isinstance(result.space, ModuleSpace):
         network: nn.Module = result.space.network(result.architecture)
     else:
-        network = result.space.network(result.architecture, TASK, result.space.fitting(NETWORK))
+        network = result.space.network(result.architecture, of.task, result.space.fitting(of.network))
     undecided = [m for m in network.modules() if isinstance(m, Decision) and len(m.options) > 1]
     assert not undecided, f"the network still has {undecided}"
-    x, y = batch(0)
-    F.cross_entropy(network(x.float()), y).backward()  # type: ignore[no-untyped-call]
+    (x, y), _ = of.pair(0)
+    of.medium.loss(network.double()(x), y).backward()  # type: ignore[no-untyped-call]
     assert any(w.grad is not None and w.grad.abs().max() > 0 for w in network.parameters()), "it does not train"
 
 
@@ -201,15 +191,24 @@ class StopAfter:
 
 @dataclass
 class _Tensors(Listener):
-    """Counts the tensors that are alive after each step."""
+    """Counts the tensors that are alive after each step, of those that were made in its context."""
 
     counts: list[tuple[int, int]] = field(default_factory=list)
+
+    def __enter__(self) -> None:
+        gc.collect()
+        gc.freeze()  # what is there already is neither counted nor looked through again and again
+
+    def __exit__(self, *error: object) -> None:
+        gc.unfreeze()
 
     def step(self, epoch: int, step: int, meter: Meter) -> None:
         """Count."""
         gc.collect()
+        things = gc.get_objects()
         # By the type: isinstance would ask strange objects for their class.
-        self.counts.append((epoch, sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())))
+        count = sum(issubclass(type(thing), Tensor) for thing in things)
+        self.counts.append((epoch, count - sum(_tensors_of(thing) for thing in things if type(thing) is Plan)))
 
     @property
     def growth(self) -> int:
@@ -219,3 +218,9 @@ class _Tensors(Listener):
         """
         within = [b - a for (first, a), (second, b) in pairwise(self.counts) if first == second]
         return within[-1]
+
+
+def _tensors_of(plan: Plan) -> int:
+    """How many tensors say what runs under a sparse mixture: a cell keeps a few such plans, and no more."""
+    values = [v for value in vars(plan).values() for v in (value if isinstance(value, tuple) else (value,))]
+    return sum(isinstance(value, Tensor) for value in values)

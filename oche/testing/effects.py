@@ -35,8 +35,8 @@ from oche.objective.terms import Term
 from oche.select.magnitude import Magnitude
 from oche.spaces.space import Space
 from oche.stages.base import Course, EpochPlan, Stage
-from oche.testing.battery import BATCH, PROTOCOL, batch, started, trajectory
-from oche.testing.spaces import images
+from oche.testing.battery import started, trajectory
+from oche.testing.settings import setting
 
 EPOCHS = 4
 SEEDS = 12
@@ -62,7 +62,8 @@ def check_effect(method: Method, axis: str, space: Space | nn.Module) -> None:
 
 
 def _structure(method: Method, without: Method, space: Space | nn.Module) -> None:
-    x, outputs = batch(0)[0], []
+    (x, _), _ = setting(space).pair(0)
+    outputs = []
     for other in (method, without):
         supernet, _ = started(other, space)
         mixture = {key: torch.softmax(value.detach(), 0) for key, value in logits(supernet).items()}
@@ -187,8 +188,17 @@ NEUTRAL: Mapping[str, Callable[[Method], dict[str, Any]]] = {
 
 
 def _search(method: Method, space: Space | nn.Module, seed: int = 0) -> SearchResult:
+    of = setting(space)
     return search(
-        space, data=images(), method=method, epochs=EPOCHS, batch=BATCH, validation=0, protocol=PROTOCOL, seed=seed
+        space,
+        data=of.data(),
+        method=method,
+        epochs=EPOCHS,
+        batch=of.batch,
+        bptt=of.bptt,
+        validation=0,
+        protocol=of.protocol,
+        seed=seed,
     )
 
 
@@ -203,14 +213,14 @@ def _course(method: Method, space: Space | nn.Module) -> tuple[Any, ...]:
 def _stepped(method: Method, space: Space | nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Logits and weights after one step."""
     supernet, step = started(method, space)
-    step(batch(0), batch(1), seed=0, now=NOW)
+    step(*setting(space).pair(0), seed=0, now=NOW)
     return dict(logits(supernet)), dict(supernet.body.named_parameters())
 
 
 def _gradient(method: Method, space: Space | nn.Module) -> dict[str, Tensor]:
     """The gradient of the logits in the first step."""
     supernet, step = started(method, space)
-    step(batch(0), batch(1), seed=0, now=NOW)
+    step(*setting(space).pair(0), seed=0, now=NOW)
     found = {}
     for key, value in logits(supernet).items():
         assert value.grad is not None

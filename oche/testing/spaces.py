@@ -7,22 +7,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from oche.data.dataset import Dataset
-from oche.data.load import load
-from oche.data.options import DataOptions
 from oche.nn.choice import Choice, InputChoice, ValueChoice
 from oche.nn.network import Stack
 from oche.spaces.registry import space
 from oche.spaces.space import Space
-
-IMAGES = 80
-"""Digits in all; half of them train the weights."""
 
 CHANNELS = 12
 """Of a supernet: enough for every share of channels that our structures send through the candidates."""
 
 FOR_GROUPS = 8
 """The same where the candidates have two groups and are not widened: a quarter of it has two as well."""
+
+WIDTH = 8
+"""Of a recurrent supernet."""
 
 
 class OwnModule(nn.Module):
@@ -65,16 +62,16 @@ def _allegro() -> Space:
     return space("allegro", nodes=1).replace(supernet_stack=Stack(cells=2, channels=FOR_GROUPS))
 
 
+def _recurrent() -> Space:
+    return space("recurrent", nodes=2).replace(supernet_stack=Stack(cells=1, channels=WIDTH))
+
+
 SPACES: dict[str, Callable[[], Space | nn.Module]] = {
     "darts": _darts,
     "nasbench201": _nasbench201,
     "unshared": _unshared,
     "allegro": _allegro,
+    "recurrent": _recurrent,
     "module": OwnModule,
 }
 """By name, what makes one."""
-
-
-def images() -> Dataset:
-    """A few of the embedded digits, for all of these spaces."""
-    return load("digits", DataOptions(limit=IMAGES))

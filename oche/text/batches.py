@@ -74,14 +74,14 @@ class TextBatches:
         if words - 1 < bptt:
             raise InputError(
                 f"sequences must not be longer than the text, but {bptt:,} words and the next one are more than the "
-                f"{words:,} words of this text; give shorter sequences (bptt) or a longer text"
+                f"{words:,} words of this text; give shorter sequences (--search.bptt, --train.bptt) or a longer text"
             )
         room = most_lanes(self._tokens, bptt)
         if not 1 <= lanes <= room:
             raise InputError(
                 f"{words:,} words have room for 1 to {room:,} lanes that are read side by side in sequences of "
                 f"{bptt:,} words, but got batch={lanes:,}; give --search.batch or --train.batch {min(room, 64)}, "
-                "shorter sequences (bptt), or a longer text"
+                "shorter sequences (--search.bptt, --train.bptt), or a longer text"
             )
         self.length, self.left_out = divmod(words - 1, lanes)
         used = lanes * self.length

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from oche.data.halves import SearchData
+from oche.errors import InputError
 from oche.randomness import derive
 from oche.text.batches import TextBatches, most_lanes
 from oche.text.corpus import Corpus
@@ -15,6 +16,9 @@ from oche.training.trainer import TrainingData
 
 EVALUATION_LANES = 10
 """Lanes of a validation text, as in the public code; fewer where the text is short."""
+
+FEWEST = 2
+"""Lanes in a search: one alone has no variance by which batch normalization could normalize."""
 
 TEST_LANES = 1
 """Lanes of a test text, as in the public code: each word counts."""
@@ -44,7 +48,7 @@ def search_feed(
         fit: take fewer lanes for both texts where one is too short, for a number that nobody asked for.
 
     Raises:
-        InputError: a text is too short.
+        InputError: a text is too short, or there is only one lane.
     """
     room = min(most_lanes(corpus.train, bptt), most_lanes(corpus.valid, bptt))
     lanes = min(lanes, room) if fit else lanes
@@ -58,6 +62,12 @@ def search_feed(
         jitter=False,
         seed=0,
     )
+    if min(lanes, room) < FEWEST:
+        raise InputError(
+            f"a supernet normalizes its states over the lanes that are read side by side and needs {FEWEST} of them, "
+            f"but got batch={lanes}, and in sequences of {bptt:,} words the texts have room for {room:,}; give a "
+            "larger --search.batch, a shorter --search.bptt, or a longer text"
+        )
 
     def at_batch(lanes: int) -> SearchData:
         lanes = min(lanes, room)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from oche.config.options import (
     CommonOptions,
+    NamedData,
     RunCommand,
     SearchCommand,
     SearchOptions,
@@ -18,10 +19,11 @@ from oche.config.options import (
     TrainOptions,
     option_values,
 )
-from oche.config.resolve import LATER, resolve, resolve_method, resolve_protocol, resolve_space
+from oche.config.resolve import LATER, resolve, resolve_method, resolve_protocol, resolve_space, sizes_of
 from oche.errors import InputError
+from oche.medium import TEXT
 from oche.methods import METHODS
-from oche.presets import PRESETS, default_preset, preset
+from oche.presets import PRESETS, preset
 from oche.schedule import ExponentialCosine
 from oche.spaces.registry import SPACES, space
 from oche.training.protocol import PROTOCOLS
@@ -35,6 +37,8 @@ def maybe(strategy):
 
 
 FOR_IMAGES = sorted(name for name, rules in PROTOCOLS.items() if rules.language is None)
+FOR_TEXT = sorted({*PROTOCOLS} - {*FOR_IMAGES})
+WORDS = NamedData(name="python-help")
 TRAIN = st.builds(
     TrainOptions,
     name=maybe(st.sampled_from(FOR_IMAGES)),
@@ -71,10 +75,32 @@ RUNS = st.builds(
 )
 TRAININGS = st.builds(TrainCommand, **COMMON, architecture=st.just("darts-v2"))
 
+TEXT_TRAIN = st.builds(
+    TrainOptions,
+    name=maybe(st.sampled_from(FOR_TEXT)),
+    epochs=maybe(st.integers(1, 99)),
+    bptt=maybe(st.integers(1, 99)),
+    channels=maybe(st.integers(1, 99)),
+    lr=maybe(st.floats(1e-6, 99)),
+    auxiliary=maybe(st.floats(0, 9)),
+)
+TEXT_COMMON = COMMON | {"train": TEXT_TRAIN, "data": st.just(WORDS)}
+TEXT_RUNS = st.builds(
+    RunCommand,
+    **TEXT_COMMON,
+    space=st.builds(
+        SpaceOptions, name=st.just("recurrent"), nodes=maybe(st.integers(1, 9)), channels=maybe(st.integers(1, 99))
+    ),
+    search=st.builds(SearchOptions, epochs=maybe(st.integers(1, 99)), bptt=maybe(st.integers(1, 99))),
+    method=st.sampled_from(["darts", "sp-darts", "drnas", "amended", "sgas", "darts+pt"]),
+    regularization=maybe(st.sampled_from(["as-trained"])),
+)
+TEXT_TRAININGS = st.builds(TrainCommand, **TEXT_COMMON, architecture=st.just("darts-rnn-v2"))
+
 
 def parts(options: CommonOptions, device: torch.device = CPU) -> list[object]:
     """What a run is made of, before the data are known."""
-    sizes = preset(options.preset or default_preset(device))
+    sizes = sizes_of(options, device)
     built: list[object] = [sizes]
     if isinstance(options, SearchCommand):
         epochs = options.search.epochs or sizes.epochs or resolve_method(options).epochs
@@ -108,7 +134,7 @@ REFUSED = {("drnas-progressive", "allegro"), ("drnas-progressive", "recurrent"),
 
 @pytest.mark.parametrize(("size", "name", "space"), list(product((None, *PRESETS), METHODS, SPACES)))
 def test_filling_in_changes_nothing(size, name, space):
-    options = RunCommand(preset=size, method=name, space=SpaceOptions(name=space))
+    options = RunCommand(preset=size, method=name, space=SpaceOptions(name=space), data=data_for(space))
     if (name, space) in REFUSED:
         with pytest.raises(InputError, match="needs"):
             resolve(options, CPU)
@@ -117,8 +143,12 @@ def test_filling_in_changes_nothing(size, name, space):
     assert options.search.epochs is None
 
 
+def data_for(name: str) -> NamedData:
+    return WORDS if space(name).medium is TEXT else NamedData()
+
+
 @PROPERTY
-@given(RUNS | TRAININGS)
+@given(RUNS | TRAININGS | TEXT_RUNS | TEXT_TRAININGS)
 def test_filling_in_changes_nothing_whatever_is_given(options):
     check(options)
 
@@ -136,7 +166,11 @@ def test_only_the_data_leave_something_open():
         "data.limit",
         "data.vocabulary",
         "data.size",
+        "search.bptt",
+        "train.bptt",
     }
+    words = option_values(resolve(RunCommand(space=SpaceOptions(name="recurrent"), data=WORDS), CPU)[0])
+    assert {name for name, value in words.items() if value is None} == open_still - {"search.bptt", "train.bptt"}
     fixed = option_values(resolve(RunCommand(space=SpaceOptions(name="rdarts-s1")), CPU)[0])
     assert fixed["space.nodes"] is None  # this space refuses to be told
 
@@ -150,6 +184,10 @@ def test_origins_name_who_decided():
     assert origins["train.epochs"] == "protocol tiny"
     assert origins["data.flip"] == "the data"
     assert "seed" not in origins
+    words, of = resolve(RunCommand(space=SpaceOptions(name="recurrent"), data=WORDS), CPU)
+    assert (words.search.bptt, of["search.bptt"]) == (35, "method darts")
+    assert (words.train.bptt, of["train.bptt"]) == (35, "protocol text-tiny")
+    assert (words.space.channels, of["space.channels"]) == (64, "preset tiny")
     _, paper = resolve(RunCommand(preset="paper", train=TrainOptions(optimizer="adamw")), CPU)
     assert paper["search.epochs"] == "method darts"
     assert paper["space.cells"] == "space darts"

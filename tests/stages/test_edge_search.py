@@ -178,7 +178,7 @@ def test_edges_of_which_only_some_channels_are_mixed_are_refused() -> None:
     ("stage", "space", "message"),
     [
         (EdgeSearch(), "nasbench201", "needs nodes that keep some"),
-        (FixedEdges(), "nasbench201", "needs nodes that keep some"),
+        (FixedEdges(), "nasbench201", "needs nodes that each keep two"),
         (EdgeSearch(first=Epochs(4)), "rdarts-s3", "4 of 4"),
         (EdgeSearch(first=Epochs(0)), "rdarts-s3", "0 of 4"),
     ],

@@ -142,14 +142,14 @@ def test_another_number_of_lanes() -> None:
     ("words", "changes", "message"),
     [
         (10, {"bptt": 10}, r"longer than the text, but 10 words and the next one are more than the 10 words of this"),
-        (10, {"bptt": 35}, r"sequences must not be longer than the text.*give shorter sequences \(bptt\) or a longer"),
+        (10, {"bptt": 35}, r"longer than the text.*give shorter sequences \(--search.bptt, --train.bptt\) or a longer"),
         (1, {"bptt": 1}, "more than the 1 words"),
         (100, {"bptt": 0}, "sequences need at least 1 word, but got bptt=0; 35 is usual"),
         (
             100,
             {"lanes": 15},
             r"100 words have room for 1 to 14 lanes .* sequences of 7 words, but got batch=15; give --search.batch or "
-            r"--train.batch 14, shorter sequences \(bptt\), or a longer text",
+            r"--train.batch 14, shorter sequences \(--search.bptt, --train.bptt\), or a longer text",
         ),
         (100, {"lanes": 0}, "but got batch=0"),
         (1000, {"lanes": 1000, "bptt": 1}, "room for 1 to 999 lanes .*--train.batch 64"),
