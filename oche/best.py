@@ -77,6 +77,7 @@ def search_best(
     tries_epochs: int | None = None,
     epochs: int | None = None,
     batch: int | None = None,
+    bptt: int | None = None,
     preset: str | None = None,
     protocol: str | TrainingProtocol | None = None,
     time_limit: float | None = None,
@@ -101,6 +102,7 @@ def search_best(
         tries_epochs: epochs of the short trainings; None: a sixth of the protocol's.
         epochs: of each search; None: the preset's.
         batch: as in `oche.search`.
+        bptt: as in `oche.search`.
         preset: `tiny`, `small` or `paper`; None: `tiny` on a CPU, `small` elsewhere.
         protocol: of which the short trainings have the numbers; None: the preset's.
         time_limit: seconds of all tries together; they get equal parts, of which a search has three quarters.
@@ -143,6 +145,7 @@ def search_best(
             method=one.method,
             epochs=epochs,
             batch=batch,
+            bptt=bptt,
             preset=preset,
             validation=brief.validation,
             split=seed,
