@@ -194,21 +194,29 @@ class Method:
             return self.epochs * (PTB_WORDS // (self.batch * self.bptt))
         return self.epochs * (CIFAR_HALF // self.batch)
 
+    @property
+    def text_changes(self) -> dict[str, Any]:
+        """The fields that are others for spaces of language models, before the method's own variants.
+
+        What is the method's idea stays: a regularization that is not the usual one, logits without decay.
+        """
+        changes = {} if self.text is None else dict(self.text.changes)
+        if self.regularization != Regularization():
+            changes.pop("regularization", None)
+        if not self.logit_optimizer.weight_decay and "logit_optimizer" in changes:
+            changes["logit_optimizer"] = replace(changes["logit_optimizer"], weight_decay=0.0)
+        if isinstance(self.selection, PerturbationSelection):
+            changes["selection"] = replace(self.selection, optimizer=TEXT_TUNING)
+        return changes
+
     def fitted(self, space: str, data: str = "") -> Method:
         """With the paper's numbers for a space and a data set.
 
         For a space of language models every method first gets DARTS' numbers for text, and then what its own variants
-        say. What is the method's idea stays: a regularization that is not the usual one, logits without decay.
+        say.
         """
-        changes: dict[str, Any] = {}
-        if self.text is not None and self.text.suits(space, data):
-            changes |= self.text.changes
-            if self.regularization != Regularization():
-                changes.pop("regularization", None)
-            if not self.logit_optimizer.weight_decay and "logit_optimizer" in changes:
-                changes["logit_optimizer"] = replace(changes["logit_optimizer"], weight_decay=0.0)
-            if isinstance(self.selection, PerturbationSelection):
-                changes["selection"] = replace(self.selection, optimizer=TEXT_TUNING)
+        on_text = self.text is not None and self.text.suits(space, data)
+        changes = self.text_changes if on_text else {}
         for variant in self.variants:
             if variant.suits(space, data):
                 changes |= variant.changes

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oche.nn.widening import Replaced
 from oche.schedule import Constant, Cosine, Schedule
@@ -145,3 +145,29 @@ def scaled_rate(optimizer: torch.optim.Optimizer, factor: float) -> Iterator[Non
     finally:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+
+def clip_gradients(parameters: Iterable[Tensor], largest: float, *, recurrent: bool) -> None:
+    """Shorten the gradients where together they are longer than `largest`.
+
+    In its way back through the steps of a window a gradient may overflow; as it is then no direction, the step is made
+    with zeros instead. (Public code has nothing of the kind: its weights become NaN, and the search ends, or the
+    training goes back to its best epoch.)
+
+    Args:
+        parameters: with their gradients.
+        largest: norm of all of them together.
+        recurrent: whether they came back through time.
+    """
+    parameters = list(parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, largest)
+    if recurrent:
+        for p in parameters:
+            if p.grad is not None:
+                p.grad = torch.where(norm.isfinite(), p.grad, 0.0)
+
+
+def finite_or_zero(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients as they are, or zeros for all of them where one is no number."""
+    finite = torch.stack([g.isfinite().all() for g in gradients]).all()
+    return [torch.where(finite, g, 0.0) for g in gradients]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from oche.data.batches import Batch
 from oche.methods import Method
@@ -24,7 +24,16 @@ from oche.nn.supernet import Supernet, logits, weights
 from oche.nn.widening import Replaced
 from oche.objective.base import Point
 from oche.objective.problem import SupernetProblem
-from oche.optim import OptimizerSettings, follow, scaled_rate, set_decay, set_rate, step_share
+from oche.optim import (
+    OptimizerSettings,
+    clip_gradients,
+    finite_or_zero,
+    follow,
+    scaled_rate,
+    set_decay,
+    set_rate,
+    step_share,
+)
 from oche.randomness import derive, frozen
 from oche.remaining import Remaining
 
@@ -130,7 +139,7 @@ class SearchStep:
             optimizer=self._weight_optimizer,
             now=now,
             # As the public code: what looks ahead is clipped on text, where the rate is 20, and not on images.
-            clip=None if self._method.bptt is None else self._method.clip,
+            clip=self._method.clip if self._recurrent else None,
         )
         gradient = self.remaining.narrow(self._method.objective.gradient(problem, point))
         # The one vector-Jacobian product from the mixing weights to the logits; terms depend on these alone.
@@ -141,6 +150,8 @@ class SearchStep:
         pulled = torch.autograd.grad(
             outputs, list(values.values()), weights_of_outputs, allow_unused=True, materialize_grads=True
         )
+        if self._recurrent:
+            pulled = tuple(finite_or_zero(pulled))
         for value, g in zip(values.values(), pulled, strict=True):
             value.grad = g
         self._logit_optimizer.step()
@@ -160,9 +171,14 @@ class SearchStep:
         if live_in(mixture):  # momentum and decay of candidates that did not run go on
             for w in self._weights:
                 w.grad = torch.zeros_like(w) if w.grad is None else w.grad
-        nn.utils.clip_grad_norm_(self._weights, self._method.clip)
+        clip_gradients(self._weights, self._method.clip, recurrent=self._recurrent)
         self._weight_optimizer.step()
         return loss, output
+
+    @property
+    def _recurrent(self) -> bool:
+        """Whether gradients come back through time."""
+        return self._method.bptt is not None
 
     def _draw(self, problem: SupernetProblem, now: Moment, narrow: Mapping[str, Tensor]) -> Mixture:
         """The weights of what remains."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import oche
 from oche.checkpoint import Checkpoints
 from oche.citations import bibliography
-from oche.consistency import AsTrained, Consistency, Regularization, full, set_regularization
+from oche.consistency import VARIATIONAL, AsTrained, Consistency, Regularization, full, set_regularization
 from oche.data.dataset import Dataset
 from oche.data.load import load
 from oche.data.options import DataOptions
@@ -279,3 +279,14 @@ def test_full_consistency_is_the_size_of_the_training_and_prunes_no_edge(images:
     assert full(staged, RULES) == staged.replace(supernet_stack=RULES.stack)
     assert full(whole, RULES) == whole
     assert full(SPACE, RULES).sample(Random(0)) in set(full(SPACE, RULES).enumerate())
+
+
+def test_a_narrower_supernet_has_proportionally_less_of_the_papers_dropout() -> None:
+    half = VARIATIONAL.for_width(150)
+    assert VARIATIONAL.dropout is not None
+    assert half.dropout == VARIATIONAL.dropout.scaled(0.5)
+    assert half.dropout.cell_inputs == 0.375
+    assert half.penalty == VARIATIONAL.penalty
+    assert VARIATIONAL.for_width(300) == VARIATIONAL.for_width(850) == VARIATIONAL
+    own = Regularization(dropout=VARIATIONAL.dropout)  # a user's own numbers are for any width
+    assert own.for_width(10) == own

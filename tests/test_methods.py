@@ -275,7 +275,7 @@ def test_every_method_has_the_published_numbers_for_recurrent_cells(name: str) -
 
 
 def test_the_numbers_for_images_know_nothing_of_text() -> None:
-    assert Regularization(auxiliary=1.0, dropout=SEARCH_DROPOUT, penalty=PENALTY) == VARIATIONAL
+    assert Regularization(auxiliary=1.0, dropout=SEARCH_DROPOUT, penalty=PENALTY, width=300) == VARIATIONAL
     for whole in METHODS.values():
         assert whole.fitted("darts").bptt is whole.bptt is None
         assert whole.fitted("darts").regularization == whole.regularization

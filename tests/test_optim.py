@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from oche.optim import SGD, Adam, AdamW, OptimizerSettings, scaled_rate, set_rate, step_share
+from oche.optim import (
+    SGD,
+    Adam,
+    AdamW,
+    OptimizerSettings,
+    clip_gradients,
+    finite_or_zero,
+    scaled_rate,
+    set_rate,
+    step_share,
+)
 from oche.schedule import Constant, Cosine
 from oche.text.window import Stream, Window
 
@@ -54,3 +64,21 @@ def test_only_windows_have_a_share() -> None:
     tokens = torch.zeros(2, 5, dtype=torch.long)
     assert step_share(Window(tokens, 0, Stream.WEIGHTS, share=0.25)) == 0.25
     assert step_share(Window(tokens, 0, Stream.WEIGHTS)) == step_share(tokens) == step_share([tokens]) == 1.0
+
+
+def test_a_gradient_that_overflows_makes_no_step():
+    weights = [torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)]
+    weights[0].grad, weights[1].grad = torch.tensor([1.0, float("inf")]), torch.ones(3)
+    clip_gradients(weights, 0.25, recurrent=True)
+    assert all(torch.equal(w.grad, torch.zeros_like(w)) for w in weights)
+    assert [g.tolist() for g in finite_or_zero([torch.tensor([float("nan")]), torch.ones(2)])] == [[0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_other_gradients_are_clipped_as_pytorch_does(recurrent):
+    weights = [torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)]
+    weights[0].grad = torch.tensor([3.0, 4.0])  # the other one has none
+    clip_gradients(weights, 1.0, recurrent=recurrent)
+    torch.testing.assert_close(weights[0].grad, torch.tensor([0.6, 0.8]), rtol=1e-5, atol=0)
+    assert weights[1].grad is None
+    assert [g.tolist() for g in finite_or_zero([torch.ones(2)])] == [[1.0, 1.0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from rich.console import Console
@@ -16,17 +16,17 @@ from oche.citations import bibliography, cited
 from oche.config.options import OutputOptions
 from oche.data.options import KNOWN, PATHS
 from oche.errors import InputError, named
-from oche.methods import DARTS, METHODS, PT, Method, method
+from oche.methods import DARTS, METHODS, PT, Method, Variant, method
 from oche.nosh.search import SEARCHES, QuerySearch
 from oche.numbers import readers
 from oche.plain import described
 from oche.report.words import NONE, new_console, new_table, print_block, print_json, print_line
 from oche.spaces.registry import SPACES, known_architectures, space
 
-NOT_NUMBERS = ("name", "summary", "reference", "variants", "with_perturbation", "tries")
+NOT_NUMBERS = ("name", "summary", "reference", "text", "variants", "with_perturbation", "tries")
 """Fields of a method that are shown in other words."""
 
-LABEL_WIDTH = 18
+LABEL_WIDTH = 20
 """Characters before a value; `weight optimizer` fits."""
 
 
@@ -111,7 +111,7 @@ def show_method(name: str, output: OutputOptions) -> None:
     for field in fields(chosen):
         if field.name not in NOT_NUMBERS:
             print_line(console, f"{_label(field.name):<{LABEL_WIDTH}}{_value(getattr(chosen, field.name))}")
-    for variant in chosen.variants if isinstance(chosen, Method) else ():
+    for variant in _variants(chosen) if isinstance(chosen, Method) else ():
         where = ", ".join(variant.spaces) + (f" on {', '.join(variant.data)}" if variant.data else "")
         print_line(console, f"in {where}:")
         for name, value in variant.changes.items():
@@ -126,6 +126,12 @@ def show_method(name: str, output: OutputOptions) -> None:
             print_line(console, f"  {_label(name):<{LABEL_WIDTH - 2}}{_value(value)}")
     for entry in papers.values():
         print_line(console, f"\n{entry}")
+
+
+def _variants(chosen: Method) -> list[Variant]:
+    """The method's numbers for text, then those for other spaces and data."""
+    text = [] if chosen.text is None else [replace(chosen.text, changes=chosen.text_changes)]
+    return [*text, *chosen.variants]
 
 
 def list_spaces(output: OutputOptions) -> None:

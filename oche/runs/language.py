@@ -10,13 +10,13 @@ from oche.architecture import Architecture
 from oche.config.options import OutputOptions, WriteOptions
 from oche.errors import InputError
 from oche.files import write_whole
-from oche.nn.recurrent.source import source
 from oche.runs.network import load_network
 from oche.runs.pieces import ARCHITECTURE
 from oche.runs.record import read_space
 from oche.spaces.drawing import draw
 from oche.spaces.recurrent import RecurrentSpace
 from oche.text.network import TextNetwork
+from oche.text.source import source
 
 
 def export(run: Path, file: Path | None, output: OutputOptions) -> str:

@@ -22,7 +22,7 @@ from oche.metrics import Loss, Meter, Metric, better
 from oche.nn.auxiliary import WithAuxiliary
 from oche.nn.cell import set_drop_path
 from oche.nn.network import ImageNetwork
-from oche.optim import set_rate, step_share
+from oche.optim import clip_gradients, set_rate, step_share
 from oche.plain import described
 from oche.randomness import derive, frozen
 from oche.schedule import Linear
@@ -264,7 +264,8 @@ def run_training(
                 optimizer.zero_grad()
                 objective.backward()  # type: ignore[no-untyped-call]
                 if protocol.clip is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+                    recurrent = protocol.language is not None
+                    clip_gradients(model.parameters(), protocol.clip, recurrent=recurrent)
                 optimizer.step()
                 run.stepped()
                 run.meter.add(objective, output, y)

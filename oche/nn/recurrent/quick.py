@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -86,7 +87,7 @@ class Plan:
     @cached_property
     def places(self) -> tuple[Tensor, ...]:
         """Per node, its slots for a kernel."""
-        return tuple(torch.tensor(node, dtype=torch.long) for node in self.slots)
+        return tuple(torch.tensor(node, dtype=torch.long, device=self.device) for node in self.slots)
 
     @cached_property
     def bits(self) -> Tensor:
@@ -324,7 +325,7 @@ class Compiled:
             mean, rate = norm.mean, norm.rate
         self._kernels(
             "node_forward", ch.dtype, *_sizes(ch), ch, states, plan.places[i], a, plan.bits[plan.rows[i]],
-            None if to.masked is None else mask, _mode(norm), norm.eps if norm else 0.0, to.y, to.masked, mean, rate,
+            None if to.masked is None else mask, mode(norm), norm.eps if norm else 0.0, to.y, to.masked, mean, rate,
             variance,
         )  # fmt: skip
 
@@ -343,7 +344,7 @@ class Compiled:
         """See `Nodes`."""
         rate = norm.rate if norm is not None and not norm.by_batch else rate
         self._kernels(
-            "node_backward", ch.dtype, *_sizes(ch), g, states[i + FIRST], rate, _mode(norm), ch, states,
+            "node_backward", ch.dtype, *_sizes(ch), g, states[i + FIRST], rate, mode(norm), ch, states,
             plan.places[i], a, plan.bits[plan.rows[i]], *to,
         )  # fmt: skip
 
@@ -354,13 +355,17 @@ def _sizes(ch: Tensor) -> tuple[int, int, int]:
     return edges, lanes, double // 2
 
 
-def _mode(norm: Norm | None) -> int:
+def mode(norm: Norm | None) -> int:
     """As in `kernels.cpp`."""
     return 0 if norm is None else 1 if norm.by_batch else 2
 
 
 def nodes_for(x: Tensor) -> Nodes:
-    """What evaluates nodes with numbers of this type and place."""
+    """What evaluates nodes with numbers of this type and place (`B x ...`)."""
+    if x.device.type == "cuda" and x.dtype in SUFFIXES and find_spec("triton") is not None:
+        from oche.nn.recurrent.gpu import MOST_LANES, Fused  # Triton is there where PyTorch is built for GPUs
+
+        return Fused() if len(x) <= MOST_LANES else Pure()
     kernels = library() if x.device.type == "cpu" and x.dtype in SUFFIXES else None
     return Pure() if kernels is None else Compiled(kernels)
 

@@ -1,7 +1,12 @@
 """The quick recurrent cell against the reference: the same numbers, by PyTorch and by compiled kernels."""
 
 import copy
+import importlib
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -12,7 +17,7 @@ from oche.nn.engine import FAST, REFERENCE, set_engine
 from oche.nn.fast.compiled.library import library
 from oche.nn.mixture import SparseMixture
 from oche.nn.network import Stack
-from oche.nn.operations import NETWORK, SUPERNET
+from oche.nn.operations import NETWORK, SUPERNET, NormForm
 from oche.nn.recurrent import quick
 from oche.nn.recurrent.cell import Masks, RecurrentCell, step_by_step
 from oche.nn.recurrent.language_model import LanguageModel
@@ -29,6 +34,7 @@ TASK = TextTask(vocabulary=13)
 CPU = torch.device("cpu")
 TIGHT = {"rtol": 1e-8, "atol": 1e-9}
 DROPOUT = VariationalDropout(embedding=0.1, inputs=0.2, cell_inputs=0.5, hidden=0.25, outputs=0.5)
+INTERPRET = "TRITON_INTERPRET"
 NORM = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -39,6 +45,12 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     elif library() is None:
         pytest.skip("no compiler here")
     return str(request.param)
+
+
+@pytest.fixture
+def triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels for GPUs, in Triton's interpreter."""
+    monkeypatch.setattr(quick, "nodes_for", lambda x: importlib.import_module("oche.nn.recurrent.gpu").Fused())
 
 
 def space(width: int = 5, nodes: int = 8) -> RecurrentSpace:
@@ -107,6 +119,40 @@ def test_engines_agree(width: int, training: bool, dropout: VariationalDropout) 
     compare(net.train(training), mixed(net))
 
 
+@pytest.mark.parametrize("kernels", ["pure"], indirect=True)
+def test_the_kernels_for_gpus(kernels: str) -> None:
+    """Triton must be told to interpret before anything imports it."""
+    pytest.importorskip("triton")
+    command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", "TestInterpreted"]
+    root, given = Path(__file__).parents[3], os.environ | {INTERPRET: "1"}
+    done = subprocess.run(command, cwd=root, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "5 passed" in done.stdout
+
+
+@pytest.mark.skipif(os.environ.get(INTERPRET) != "1", reason="run by test_the_kernels_for_gpus")
+@pytest.mark.usefixtures("triton")
+@pytest.mark.parametrize("kernels", ["pure"], indirect=True)
+class TestInterpreted:
+    @pytest.mark.parametrize(("training", "width", "lanes"), [(True, 5, 4), (False, 5, 4), (True, 300, 3)])
+    def test_engines_agree(self, training: bool, width: int, lanes: int) -> None:
+        net = supernet(width, nodes=3)
+        net(window(0, lanes), mixed(net))
+        compare(net.train(training), mixed(net), places=1)
+
+    def test_they_agree_on_what_is_live(self) -> None:
+        net = supernet(nodes=3)
+        rows = mixed(net)
+        live = {key: ((), (1, 2), (0, 4))[i % 3] for i, key in enumerate(rows, 1)}
+        sparse = {key: torch.zeros_like(a) for key, a in rows.items()}
+        for key, places in live.items():
+            sparse[key][list(places)] = rows[key].detach()[list(places)]
+        compare(net, SparseMixture(sparse, live), places=1)
+
+    def test_discrete_networks_agree(self) -> None:
+        compare_networks(NETWORK)
+
+
 def test_they_agree_on_all_nodes() -> None:
     net = supernet()
     compare(net, mixed(net))
@@ -137,7 +183,11 @@ def test_an_architecture_alone() -> None:
 
 
 @pytest.mark.parametrize("form", [NETWORK, SUPERNET])
-def test_discrete_networks_agree(form: object) -> None:
+def test_discrete_networks_agree(form: NormForm) -> None:
+    compare_networks(form)
+
+
+def compare_networks(form: NormForm) -> None:
     network = space().network(space().sample(Random(1)), TASK, Stack(cells=1, channels=70), form=form).double()
     network.dropout = DROPOUT
     found = []
