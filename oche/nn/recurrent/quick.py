@@ -564,7 +564,6 @@ class Quick:
             not {type(edge) for edge in edges} <= {MixedActivation, FixedActivation}
             or len(options) > 1
             or torch.is_autocast_enabled(x.device.type)  # gradients written by hand know one precision at a time
-            or len(options) > 1
             or (module is not None and module.momentum is None)
             or (norm is not None and norm.by_batch and lanes == 1)  # the variance of one number: it says so
         ):
