@@ -16,9 +16,13 @@ import yaml
 import oche
 from oche import api
 from oche.cli import main
+from oche.nn.network import Stack
+from oche.nn.recurrent.cell import Masks
 from oche.runs.record import RunRecord
+from oche.task import TextTask
 from oche.text.load import load_text
 from oche.text.network import TextNetwork
+from oche.text.source import source
 
 PARTS = (
     ("the cat", "the dog", "a bird", "my friend", "the old man"),
@@ -341,11 +345,6 @@ def test_the_exported_file_needs_pytorch_alone(run: Path, network: TextNetwork, 
 @pytest.mark.parametrize("known", ["darts-rnn-v1", "darts-rnn-v2"])
 def test_the_exported_cell_is_the_cell(known: str) -> None:
     """Of architectures with every activation and with edges from everywhere."""
-    from oche.nn.network import Stack
-    from oche.nn.recurrent.cell import Masks
-    from oche.nn.recurrent.source import source
-    from oche.task import TextTask
-
     space, architecture = oche.space("recurrent"), oche.known_architectures()[known].architecture
     names: dict[str, Any] = {}
     exec(source(architecture, space, vocabulary=11, width=6, drawing="a cell"), names)  # type: ignore[arg-type]
