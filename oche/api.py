@@ -146,13 +146,20 @@ def search(
         InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
     """
     deadline, device, looking = Deadline(time_limit), resolve_device(device), named("probes", probes, PROBES)
-    chosen = named_method(method) if isinstance(method, str) else method
-    if not isinstance(space, nn.Module):
-        name = data.name if isinstance(data, Dataset | Corpus) else data
-        chosen = chosen.fitted(space if isinstance(space, str) else space.name, name or "")
-    chosen = replace(chosen, tries=())  # this is one search
     dataset = load(data, seed=seed) if isinstance(data, str) else data
     medium = _medium(space, dataset)
+    chosen = named_method(method) if isinstance(method, str) else method
+    if not isinstance(space, nn.Module):
+        chosen = chosen.fitted(
+            space if isinstance(space, str) else space.name,
+            "" if data is None else data if isinstance(data, str) else data.name,
+            text=medium is TEXT,
+        )
+    chosen = replace(chosen, tries=())  # this is one search
+    if medium is TEXT and dataset is None:
+        raise InputError("a space for text needs to know its windows; give data=oche.Corpus(...), not loaders")
+    if medium is TEXT and validation:
+        raise InputError(f"a text has a validation part of its own, but got validation={validation}; leave it out")
     sizes = named_preset(preset or default_preset(device), text=medium is TEXT)
     searched = _searched(space, sizes.supernet, chosen)
     chosen.check(searched)
@@ -293,6 +300,8 @@ def train(
     if protocol is None:
         protocol = named_preset(default_preset(device), text=medium is TEXT).protocol
     rules = named_protocol(protocol) if isinstance(protocol, str) else protocol
+    if space is None and dataset is None:  # a module and loaders, which are for what the protocol is for
+        medium = rules.medium
     rules = rules if epochs is None else replace(rules, epochs=epochs)
     if not isinstance(model, Architecture | nn.Module):
         raise InputError(

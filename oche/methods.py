@@ -205,17 +205,25 @@ class Method:
             changes.pop("regularization", None)
         if not self.logit_optimizer.weight_decay and "logit_optimizer" in changes:
             changes["logit_optimizer"] = replace(changes["logit_optimizer"], weight_decay=0.0)
-        if isinstance(self.selection, PerturbationSelection):
-            changes["selection"] = replace(self.selection, optimizer=TEXT_TUNING)
-        return changes
+        if self.selection == (plain := PerturbationSelection()):
+            changes["selection"] = replace(plain, optimizer=TEXT_TUNING)
+        # What somebody has given to a registered method by `dataclasses.replace` is theirs.
+        registered = METHODS.get(self.name)
+        own = [name for name in changes if registered and getattr(self, name) != getattr(registered, name)]
+        return {name: value for name, value in changes.items() if name not in own}
 
-    def fitted(self, space: str, data: str = "") -> Method:
+    def fitted(self, space: str, data: str = "", *, text: bool | None = None) -> Method:
         """With the paper's numbers for a space and a data set.
 
         For a space of language models every method first gets DARTS' numbers for text, and then what its own variants
         say.
+
+        Args:
+            space: its name.
+            data: name of the data set.
+            text: whether the space is one of language models; None: as its name says.
         """
-        on_text = self.text is not None and self.text.suits(space, data)
+        on_text = self.text is not None and (self.text.suits(space, data) if text is None else text)
         changes = self.text_changes if on_text else {}
         for variant in self.variants:
             if variant.suits(space, data):

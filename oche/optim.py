@@ -147,7 +147,7 @@ def scaled_rate(optimizer: torch.optim.Optimizer, factor: float) -> Iterator[Non
             group["lr"] = rate
 
 
-def clip_gradients(parameters: Iterable[Tensor], largest: float, *, recurrent: bool) -> None:
+def clip_gradients(parameters: Iterable[Tensor], largest: float, *, recurrent: bool) -> Tensor:
     """Shorten the gradients where together they are longer than `largest`.
 
     In its way back through the steps of a window a gradient may overflow; as it is then no direction, the step is made
@@ -158,13 +158,18 @@ def clip_gradients(parameters: Iterable[Tensor], largest: float, *, recurrent: b
         parameters: with their gradients.
         largest: norm of all of them together.
         recurrent: whether they came back through time.
+
+    Returns:
+        Whether they were numbers, on their device.
     """
     parameters = list(parameters)
     norm = nn.utils.clip_grad_norm_(parameters, largest)
+    finite = norm.isfinite()
     if recurrent:
         for p in parameters:
             if p.grad is not None:
-                p.grad = torch.where(norm.isfinite(), p.grad, 0.0)
+                p.grad = torch.where(finite, p.grad, 0.0)
+    return finite
 
 
 def finite_or_zero(gradients: Sequence[Tensor]) -> list[Tensor]:

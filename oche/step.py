@@ -36,6 +36,7 @@ from oche.optim import (
 )
 from oche.randomness import derive, frozen
 from oche.remaining import Remaining
+from oche.text.window import Window
 
 
 class SearchStep:
@@ -61,6 +62,8 @@ class SearchStep:
         self.remaining = Remaining()
         self.relaxation = method.relaxation
         self.groups: EdgeGroups | None = None
+        self._lost: Tensor | int = 0
+        self._recurrent = False  # whether gradients come back through time; each batch says it
         self._sizes = {key: len(value) for key, value in logits(supernet).items()}
         self.begin_weights(method.weight_optimizer)
         self.begin_logits()
@@ -85,12 +88,22 @@ class SearchStep:
 
     def state(self) -> dict[str, Any]:
         """Of both optimizers."""
-        return {"weights": self._weight_optimizer.state_dict(), "logits": self._logit_optimizer.state_dict()}
+        return {
+            "weights": self._weight_optimizer.state_dict(),
+            "logits": self._logit_optimizer.state_dict(),
+            "lost": self.lost,
+        }
+
+    @property
+    def lost(self) -> int:
+        """Steps of the weights whose gradient overflowed on its way back through time. Waits for the device."""
+        return int(self._lost)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up the state of both optimizers."""
         self._weight_optimizer.load_state_dict(state["weights"])
         self._logit_optimizer.load_state_dict(state["logits"])
+        self._lost = state.get("lost", 0)  # what was kept before there were texts has no such entry
 
     def set_rates(self, fraction: float) -> dict[str, float]:
         """Set both learning rates for the finished fraction of the epochs, and return them by name."""
@@ -117,6 +130,7 @@ class SearchStep:
         """
         auxiliary = self._method.regularization.numbers.auxiliary
         problem = SupernetProblem(self._supernet, self._loss, seed, self._device, auxiliary)
+        self._recurrent = isinstance(train_batch[0], Window)
         # Around both: an objective that looks ahead to the step of the weights looks at this one.
         with scaled_rate(self._weight_optimizer, step_share(train_batch[0])):
             if move_logits and self._method.logits_first:
@@ -171,14 +185,11 @@ class SearchStep:
         if live_in(mixture):  # momentum and decay of candidates that did not run go on
             for w in self._weights:
                 w.grad = torch.zeros_like(w) if w.grad is None else w.grad
-        clip_gradients(self._weights, self._method.clip, recurrent=self._recurrent)
+        finite = clip_gradients(self._weights, self._method.clip, recurrent=self._recurrent)
+        if self._recurrent:
+            self._lost = self._lost + ~finite
         self._weight_optimizer.step()
         return loss, output
-
-    @property
-    def _recurrent(self) -> bool:
-        """Whether gradients come back through time."""
-        return self._method.bptt is not None
 
     def _draw(self, problem: SupernetProblem, now: Moment, narrow: Mapping[str, Tensor]) -> Mixture:
         """The weights of what remains."""

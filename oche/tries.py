@@ -79,9 +79,10 @@ def short_epochs(epochs: int) -> int:
 def short(protocol: TrainingProtocol, epochs: int) -> TrainingProtocol:
     """The same training for fewer epochs, with images held out that choose.
 
-    Where the protocol holds none out, its last epoch counts, and so does the last one of the short training.
+    Where the protocol holds none out, its last epoch counts, and so does the last one of the short training. A text has
+    a part of its own that chooses.
     """
-    if protocol.validation > 0:
+    if protocol.validation > 0 or protocol.language is not None:
         return replace(protocol, epochs=epochs)
     return replace(protocol, epochs=epochs, validation=HELD_OUT, keep_best=False)
 

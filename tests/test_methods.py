@@ -465,3 +465,18 @@ def test_a_method_may_say_what_plus_pt_changes(monkeypatch: pytest.MonkeyPatch) 
     # A method that is registered under the whole name goes before the rule.
     monkeypatch.setitem(METHODS, "own+pt", replace(DARTS, name="own+pt", epochs=3))  # type: ignore[misc]
     assert method("own+pt").epochs == 3
+
+
+def test_what_was_given_to_a_registered_method_stays_on_text() -> None:
+    own = SGD(lr=Constant(5.0), momentum=0.0)
+    found = replace(method("darts"), weight_optimizer=own, clip=1.0).fitted("recurrent")
+    assert (found.weight_optimizer, found.clip) == (own, 1.0)
+    assert (found.epochs, found.batch, found.bptt) == (50, 256, 35)  # the rest is the method's on text
+    tuning = PerturbationSelection(optimizer=own)
+    assert replace(method("darts"), selection=tuning).fitted("recurrent").selection == tuning
+
+
+def test_a_space_for_text_may_have_any_name() -> None:
+    found = method("darts").fitted("mine", text=True)
+    assert found == method("darts").fitted("recurrent")
+    assert method("darts").fitted("recurrent", text=False).bptt is None

@@ -231,7 +231,7 @@ def test_a_text_that_has_changed_is_not_gone_on_with(tmp_path: Path) -> None:
         ({"method": "darts/structure=partial-channels"}, "needs cells with channels"),
         ({"method": "darts/selection=decorrelation"}, r"Decorrelation \(selection\) needs cells with channels"),
         ({"method": "darts/stages=fixed-edges"}, r"FixedEdges \(stages\) needs nodes that each keep two of their"),
-        ({"data": None, "train": [], "valid": []}, "no length|at least one batch|know the images or the text"),
+        ({"data": None, "train": [], "valid": []}, r"a space for text needs .* give data=oche.Corpus"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

@@ -34,7 +34,7 @@ from oche.spaces.cell_space import CellSpace
 from oche.spaces.recurrent import RecurrentSpace
 from oche.spaces.registry import space, takes_nodes
 from oche.spaces.space import Space
-from oche.training.protocol import TrainingProtocol, protocol
+from oche.training.protocol import FOR_IMAGES, TrainingProtocol, protocol
 from oche.tries import Try, short_epochs, tries
 
 Command = TypeVar("Command", bound=CommonOptions)
@@ -142,6 +142,9 @@ def _check_medium(options: CommonOptions) -> None:
             f"--train.validation {values['train.validation']} is a share of the training images, but a text has a "
             "validation part of its own; leave it out"
         )
+    given = [name for name in FOR_IMAGES if reads is TEXT and values.get(f"train.{name}")]
+    if given:
+        raise InputError(f"--train.{given[0]} is for images, but the data are text; leave it out")
     for group in ("search", "train"):
         if reads is IMAGES and values.get(f"{group}.bptt") is not None:
             raise InputError(

@@ -33,7 +33,7 @@ class SearchData:
         return self.at_batch(self.batch + more)
 
     def pairs(self, epoch: int, start: int = 0) -> Iterator[tuple[Batch, Batch]]:
-        """A training and a validation batch per step; a shorter validation half begins anew, in another order."""
+        """A training and a validation batch per step; a shorter validation half begins anew."""
         if start == len(self.train):
             return iter(())
         rounds = -(-len(self.train) // len(self.valid))

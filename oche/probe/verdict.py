@@ -8,6 +8,7 @@ fitted to test accuracies (docs/verdict.md checks them on our own table).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -147,6 +148,15 @@ def judge(
         *_of_mixture(domain, entropies, none_weight, skip_lead),
         *_of_supernet(looked or Looked()),
     ]
+    if validation is not None and not math.isfinite(validation[1]):
+        evidence.append(
+            Finding(
+                probe="validation",
+                status=Status.AT_RISK,
+                statement=f"the supernet's validation {validation[0]} is no number, or none that can be written",
+                remedy=RESISTANT,
+            )
+        )
     if stopped is not None:
         evidence.append(Finding(probe="length", status=Status.AT_RISK, statement=stopped, remedy=LONGER))
     return Verdict(

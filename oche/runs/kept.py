@@ -11,6 +11,7 @@ from oche.api import regularized
 from oche.checkpoint import Checkpoints, DamagedError, read_checkpoint
 from oche.config.options import OutputOptions, RunCommand, SearchCommand, TrainCommand
 from oche.config.resolve import resolve_protocol
+from oche.consistency import set_regularization
 from oche.data.halves import SearchData
 from oche.errors import InputError
 from oche.feed import search_feed
@@ -80,6 +81,7 @@ def read_kept(
         supernet.load_state_dict(kept["state"]["supernet"])
     except RuntimeError as error:
         raise InputError(f"the supernet kept in {str(path)!r} is not that of its space.json: {error}") from None
+    set_regularization(supernet.body, numbers)
     supernet = supernet.to(session.device)
     set_engine(supernet, options.engine)
     assert options.search.batch is not None  # the run has written down what it took

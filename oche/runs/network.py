@@ -77,7 +77,10 @@ def _built(saved: Mapping[str, Any]) -> PixelNetwork | TextNetwork:
     task = TextTask(**saved["task"]) if text else ImageTask(**saved["task"])
     space, stack = space_from_json(saved["space"]), Stack(**saved["stack"])
     network = space.network(Architecture.from_json(saved["architecture"]), task, stack)
-    network.load_state_dict(saved["weights"], strict=not text)
+    found = network.load_state_dict(saved["weights"], strict=False)
+    wrong = [name for name in (*found.missing_keys, *found.unexpected_keys) if not name.startswith(FOR_TRAINING)]
+    if wrong:
+        raise InputError(f"its weights are not those of its architecture: {wrong[0]}; bring the file back from a copy")
     if isinstance(network, LanguageModel):
         return TextNetwork(network, saved["vocabulary"])
     return PixelNetwork(network, Normalize(tuple(saved["mean"]), tuple(saved["std"])), saved["classes"])

@@ -18,7 +18,7 @@ from oche.mixture.base import Relaxation
 from oche.mixture.groups import EdgeGroups
 from oche.nn.mixture import Mixture, live_in
 from oche.nn.network import CellNetwork
-from oche.nn.recurrent.language_model import LanguageModel
+from oche.nn.recurrent.memory import Memory
 from oche.nn.supernet import Supernet, logits
 from oche.randomness import derive, frozen
 from oche.remaining import Remaining
@@ -106,12 +106,12 @@ class Scene:
         In a batch, the cells before the first one in which the mixtures differ are evaluated once for all of them. That
         is exact, since under batch statistics nothing that an evaluation does is seen by the next one.
 
-        Only a language model sees it: each window of a text begins with the state in which the one before it ended. So
-        the whole text is read once for each mixture, with the same draws.
+        Only what has a `Memory` sees it: each window of a text begins with the state in which the one before it ended.
+        Then the whole text is read once for each mixture, with the same draws.
 
         A last batch of a single image is left out: batch normalization may not be able to normalize it.
         """
-        if isinstance(self.supernet.body, LanguageModel):
+        if any(isinstance(module, Memory) for module in self.supernet.modules()):
             return [self._measured([mixture])[0] for mixture in mixtures]
         return self._measured(mixtures)
 

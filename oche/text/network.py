@@ -16,6 +16,7 @@ from oche.text.batches import TextBatches
 from oche.text.corpus import END, UNKNOWN, spaced
 from oche.text.loss import word_loss
 from oche.text.window import Stream, Window
+from oche.text.words import PLAIN
 
 BPTT = 35
 """Words that are read at a time; it changes nothing but the memory that is needed."""
@@ -42,15 +43,25 @@ class TextNetwork(nn.Module):
         """Numbers of words, `B x T`, to scores of the next word, `B x T x V`; each row begins in silence."""
         return self.network(Window(tokens, 0, Stream.EVALUATION))  # type: ignore[no-any-return]
 
-    def encode(self, text: str) -> list[int]:
-        """The numbers of words that are separated by spaces; a line break is `<eos>`.
+    def encode(self, text: str, *, unknown: bool = False) -> list[int]:
+        """The numbers of the words of a text; a line break is `<eos>`.
+
+        What stands between spaces is a word, or where it is not in the vocabulary, the words and the punctuation in it.
+
+        Args:
+            text: as it is.
+            unknown: whether words that are not in the vocabulary are `<unk>`, if that is; else they are refused.
 
         Raises:
             InputError: a word is not in the vocabulary.
         """
-        words = text.replace("\n", f" {END} ").split()
-        for word in words:
-            if word not in self._numbers:
+        words: list[str] = []
+        for piece in text.replace("\n", f" {END} ").split():
+            words += [piece] if piece in self._numbers else PLAIN.words(piece)
+        for place, word in enumerate(words):
+            if word not in self._numbers and unknown and UNKNOWN in self._numbers:
+                words[place] = UNKNOWN
+            elif word not in self._numbers:
                 close = ", ".join(get_close_matches(word, self.vocabulary, 3)) or "none is like it"
                 raise InputError(
                     f"the word {word!r} is not among the {len(self.vocabulary):,} that this network knows (close to "
@@ -66,10 +77,12 @@ class TextNetwork(nn.Module):
     def perplexity(self, text: str) -> float:
         """Of all words of a text but the first, as `encode` reads them: exp of the mean loss in nats.
 
+        Words that are not in the vocabulary count as `<unk>`, as they do in the data.
+
         Raises:
-            InputError: a word is not in the vocabulary, or there are fewer than two.
+            InputError: a word is not in a vocabulary without `<unk>`, or there are fewer than two.
         """
-        tokens = torch.tensor(self.encode(text), dtype=torch.int64)
+        tokens = torch.tensor(self.encode(text, unknown=True), dtype=torch.int64)
         if len(tokens) < 2:
             raise InputError(f"a perplexity needs two words or more, but the text has {len(tokens)}")
         length = min(BPTT, len(tokens) - 1)
@@ -104,8 +117,9 @@ class TextNetwork(nn.Module):
         never = [self._numbers[UNKNOWN]] if UNKNOWN in self._numbers else []
         written, tokens = list[int](), torch.tensor([begin], device=device)
         for place in range(words):
-            scores = self.network(Window(tokens, place, Stream.EVALUATION))[0, -1].double() / temperature
+            scores = self.network(Window(tokens, place, Stream.EVALUATION))[0, -1].double()
             scores[never] = -torch.inf
+            scores = (scores - scores.max()) / temperature  # the largest is 0, so that nothing overflows
             # Drawn on the CPU, so that a seed means the same on every device.
             tokens = torch.multinomial(scores.softmax(0).cpu(), 1, generator=draws)[None].to(device)
             written.append(int(tokens))

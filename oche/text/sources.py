@@ -9,6 +9,7 @@ import platform
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from unicodedata import normalize
 
 from oche.data.kind import PLAIN, PREPARED
 from oche.errors import InputError
@@ -139,7 +140,8 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     try:
-        text = data.decode("utf-8").removeprefix("\ufeff")  # spreadsheets and editors write a byte-order mark
+        # Spreadsheets and editors write a byte-order mark. Letters and their accents become one character.
+        text = normalize("NFC", data.decode("utf-8").removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path.name} is not encoded as UTF-8: byte {data[error.start]:#04x} at offset {error.start:,} cannot be "

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim.swa_utils import AveragedModel
 
 from oche.errors import InputError
 
@@ -56,12 +56,16 @@ class Average:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._current = nn.ParameterList(model.parameters())
-        self._mean = AveragedModel(self._current)
+        self._current = list(model.parameters())
+        self._mean = [w.detach().clone() for w in self._current]
+        self._steps = 0
 
+    @torch.no_grad()
     def take(self) -> None:
         """A step was made: take in the parameters of the model as they are now."""
-        self._mean.update_parameters(self._current)
+        self._steps += 1
+        # m + (w - m) / n. PyTorch's AveragedModel does the same, but waits for the device at every step.
+        torch._foreach_lerp_(self._mean, [w.detach() for w in self._current], 1 / self._steps)
 
     def __call__(self, x: Any) -> Tensor:
         """What the model returns for `x` with the mean parameters."""
@@ -76,12 +80,14 @@ class Average:
 
     def state(self) -> dict[str, Any]:
         """The means, and of how many steps they are."""
-        return self._mean.state_dict()
+        return {"steps": self._steps, "mean": self._mean}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a state."""
-        self._mean.load_state_dict(state)
+        self._steps = state["steps"]
+        for mean, kept in zip(self._mean, state["mean"], strict=True):
+            mean.copy_(kept)
 
     def _of(self) -> dict[int, Tensor]:
         """The mean of each parameter, by its identity."""
-        return {id(w): mean for w, mean in zip(self._current, self._mean.module.parameters(), strict=True)}
+        return {id(w): mean for w, mean in zip(self._current, self._mean, strict=True)}

@@ -99,6 +99,7 @@ class _Training:
         meter: sums over the steps of this epoch.
         records: one per epoch done.
         average: of the weights after every step since it counts; None: it does not count yet.
+        lost: steps whose gradient overflowed on its way back through time.
         best: the epoch that counts so far, the best or the last one; None before the first.
         stopped: why the training ends before its last epoch.
         over: whether no step is left to take.
@@ -112,6 +113,7 @@ class _Training:
         self.meter = meter
         self.records: list[Mapping[str, Any]] = []
         self.average: Average | None = None
+        self.lost: Tensor | int = 0
         self.best: _Best | None = None
         self.stopped: str | None = None
         self.over = False
@@ -131,6 +133,7 @@ class _Training:
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "average": None if self.average is None else self.average.state(),
+            "lost": int(self.lost),
             "meter": self.meter.state(),
             "records": self.records,
             "best": self.best and vars(self.best),
@@ -147,6 +150,7 @@ class _Training:
         if state.get("average") is not None:  # what was kept before there were averages has no such entry
             self.average = Average(self._model)
             self.average.restore(state["average"])
+        self.lost = state.get("lost", 0)
         self.best = state["best"] and _Best(**state["best"])
         for name in ("epoch", "step", "steps", "records", "stopped", "over"):
             setattr(self, name, state[name])
@@ -265,7 +269,9 @@ def run_training(
                 objective.backward()  # type: ignore[no-untyped-call]
                 if protocol.clip is not None:
                     recurrent = protocol.language is not None
-                    clip_gradients(model.parameters(), protocol.clip, recurrent=recurrent)
+                    finite = clip_gradients(model.parameters(), protocol.clip, recurrent=recurrent)
+                    if recurrent:
+                        run.lost = run.lost + ~finite
                 optimizer.step()
                 run.stepped()
                 run.meter.add(objective, output, y)
@@ -288,6 +294,8 @@ def run_training(
             record["seconds"] = deadline.elapsed
             if protocol.averaging is not None:
                 record["averaged"] = run.average is not None
+            if int(run.lost):
+                record["overflows"] = int(run.lost)
             record |= {f"train_{name}": value for name, value in means.items()}
             scores: dict[str, float] = {}
             if valid is not None:

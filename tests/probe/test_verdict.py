@@ -228,3 +228,10 @@ def test_the_worst_counts() -> None:
     assert found.status is Status.COLLAPSED
     assert "no selected operation" in str(found)
     assert len(found.remedies) == 2
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_supernet_whose_validation_is_no_number_is_never_healthy(value: float) -> None:
+    found = verdict(validation=("perplexity", value))
+    assert about(found, "validation").status is Status.AT_RISK
+    assert found.status is not Status.HEALTHY

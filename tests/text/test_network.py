@@ -63,7 +63,7 @@ def test_words_and_numbers(network: TextNetwork) -> None:
     with pytest.raises(InputError, match=r"the word 'cats' is not among the 7 .*close to it: cat.*<unk>"):
         network.encode("the cats")
     with pytest.raises(InputError, match=r"'zzz' .*none is like it"):
-        network.perplexity("the zzz")
+        network.encode("the zzz")
     with pytest.raises(InputError, match="two words or more, but the text has 1"):
         network.perplexity("the")
 
@@ -97,3 +97,17 @@ def test_writing_draws_by_the_models_own_probabilities(network: TextNetwork) -> 
 def test_what_cannot_be_written_is_refused(network: TextNetwork, changes: dict[str, object]) -> None:
     with pytest.raises(InputError, match="words >= 1, temperature > 0 and a word to begin with"):
         network.write(**changes)
+
+
+def test_punctuation_at_a_word_is_a_word_of_its_own_and_unknown_words_can_be_scored(network: TextNetwork) -> None:
+    other = TextNetwork(network.network, ("<eos>", "<unk>", "the", "cat", ".", "dog", "moon"))
+    assert other.encode("the cat.") == [2, 3, 4]
+    assert other.encode("the zebra.", unknown=True) == [2, 1, 4]
+    with pytest.raises(InputError, match="the word 'zebra' is not among the 7"):
+        other.encode("the zebra.")
+    assert other.perplexity("the zebra.") == pytest.approx(other.perplexity("the <unk> ."))
+
+
+def test_a_temperature_may_be_as_small_as_one_likes(network: TextNetwork) -> None:
+    coldest = network.write(6, start="the", temperature=1e-320)
+    assert coldest == network.write(6, start="the", temperature=1e-3, seed=5)  # the likeliest word each time

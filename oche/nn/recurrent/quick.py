@@ -20,10 +20,12 @@ Second derivatives are those of the same formula in plain autograd (`unrolled`),
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
+from shutil import which
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -362,12 +364,18 @@ def mode(norm: Norm | None) -> int:
 
 def nodes_for(x: Tensor) -> Nodes:
     """What evaluates nodes with numbers of this type and place (`B x ...`)."""
-    if x.device.type == "cuda" and x.dtype in SUFFIXES and find_spec("triton") is not None:
-        from oche.nn.recurrent.gpu import MOST_LANES, Fused  # Triton is there where PyTorch is built for GPUs
+    if x.device.type == "cuda" and x.dtype in SUFFIXES and _triton_works():
+        from oche.nn.recurrent.gpu import MOST_LANES, Fused
 
         return Fused() if len(x) <= MOST_LANES else Pure()
     kernels = library() if x.device.type == "cpu" and x.dtype in SUFFIXES else None
     return Pure() if kernels is None else Compiled(kernels)
+
+
+@cache
+def _triton_works() -> bool:
+    """Whether Triton is there, as it is where PyTorch is built for GPUs, and a C compiler, which it needs as well."""
+    return find_spec("triton") is not None and any(map(which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 
 
 # -- all steps ---------------------------------------------------------------------------------------------------------
@@ -444,7 +452,7 @@ class Steps(torch.autograd.Function):
         plan, nodes, norm, a = ctx.plan, ctx.nodes, ctx.norm, _with_first(given)
         of_words = torch.empty_like(words)
         of_a = torch.zeros_like(a) if wanted[3] else None
-        once = torch.empty_like(a) if wanted[3] else None
+        once = torch.zeros_like(a) if wanted[3] else None  # of what does not run nothing is written
         of_maps = [torch.zeros_like(w) if want else None for w, want in zip(maps, wanted[4:], strict=True)]
         of_states, dch = torch.zeros_like(states[0]), torch.empty_like(products[0])
         times = states[0] if mask is None else torch.empty_like(states[0])

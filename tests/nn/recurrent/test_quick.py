@@ -343,3 +343,18 @@ def test_patterns_are_forgotten_but_the_first() -> None:
         net(window(0), SparseMixture(rows, live) if i else rows)
     assert len(unroll._plans) <= quick.PATTERNS + 2
     assert next(iter(unroll._plans))[2] == (None, None, None)
+
+
+def test_gradients_of_what_does_not_run_are_zero_whatever_was_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = supernet(nodes=3)
+    rows = {key: a.detach() for key, a in mixed(net).items()}
+    live = dict.fromkeys(rows, (1,))
+    sparse = {key: torch.where(torch.arange(len(a)) == 1, a, 0.0).requires_grad_() for key, a in rows.items()}
+    made = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda *a, **k: made(*a, **k).fill_(float("nan")))
+    _, fast = both(net)
+    word_loss(fast(window(0), SparseMixture(sparse, live)), window(9).tokens).backward()
+    for a in sparse.values():
+        assert a.grad is not None
+        assert a.grad.isfinite().all()
+        assert torch.equal(a.grad[[0, 2, 3, 4]], torch.zeros(4, dtype=a.dtype))
