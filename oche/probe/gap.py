@@ -28,7 +28,7 @@ class Gap:
     """A metric of the supernet, mixed and decided.
 
     Attributes:
-        metric: its name; the loss where there is no metric.
+        metric: its name; the loss where there is no metric, or none that is a mean.
         higher_is_better: its direction.
         mixed: under the mean mixture.
         decided: with the weight 1 on what was selected and 0 elsewhere.
@@ -64,7 +64,8 @@ def discretization_gap(scene: Scene, architecture: Architecture, *, images: int 
     scene = few(scene, images)
     decided = replace(scene, remaining=Remaining.only(architecture, scene.whole))
     shuffled = replace(decided, images=_Shuffled(scene.images, scene.seed))
-    name = next(iter(scene.metrics), "loss")
+    # A share of what lies between chance and the supernet is taken of a mean; of a perplexity, that is the loss.
+    name = next((name for name, metric in scene.metrics.items() if metric.finish is None), "loss")
     return Gap(
         metric=name,
         higher_is_better=name in scene.metrics and scene.metrics[name].higher_is_better,
