@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from oche.data.augment import Augment as Augment
     from oche.data.dataset import Dataset as Dataset
     from oche.data.dataset import Part as Part
-    from oche.data.load import load as load
     from oche.data.options import DataOptions as DataOptions
     from oche.data.prepare import Normalize as Normalize
+    from oche.data.read import load as load
     from oche.errors import InputError as InputError
     from oche.listeners.base import Job as Job
     from oche.listeners.base import Listener as Listener
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from oche.spaces.registry import space as space
     from oche.spaces.space import Space as Space
     from oche.task import ImageTask as ImageTask
+    from oche.task import TextTask as TextTask
+    from oche.text.corpus import Corpus as Corpus
+    from oche.text.network import TextNetwork as TextNetwork
     from oche.training.protocol import TrainingProtocol as TrainingProtocol
     from oche.training.trainer import Trained as Trained
 
@@ -61,6 +64,7 @@ _HOME = {
     "Choice": "oche.nn.choice",
     "ImageTask": "oche.task",
     "Corpus": "oche.text.corpus",
+    "TextNetwork": "oche.text.network",
     "TextTask": "oche.task",
     "InputChoice": "oche.nn.choice",
     "InputError": "oche.errors",
