@@ -400,7 +400,7 @@ TEXT = "TEXT"
         (["train", "darts-v2", "--train", "ptb"], ["training protocol 'ptb' is for text"]),
         (["train", "darts-v2", "--data", TEXT], ["space 'darts' is for images, but the data are text"]),
         (["train", "darts-rnn-v2"], ["space 'recurrent' is for text, but the data are images"]),
-        (["run", *SPACE, "--data", TEXT, "--train.cutout", "4"], ["cutout is for images", "cutout=0"]),
+        (["run", *SPACE, "--data", TEXT, "--train.cutout", "4"], ["--train.cutout is for images", "leave it out"]),
         (["run", *SPACE, "--data", TEXT, "--train.auto-augment"], ["auto_augment is for images"]),
         (["run", *SPACE, "--data", TEXT, "--train.drop-path", "0.1"], ["drop_path is for images"]),
         (["run", *SPACE, "--data", TEXT, "--train.label-smoothing", "0.1"], ["label_smoothing is for images"]),
