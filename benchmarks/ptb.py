@@ -48,6 +48,9 @@ class Sizes:
         search_epochs: of a search.
         search_lanes: its batch.
         search_bptt: words of a lane per step.
+        words: of the training text that trains networks and is counted by the 5-gram, from its beginning.
+        vocabulary: different words of it.
+        scored: words of the validation and of the test text, from their beginnings.
         width: of the networks; that of the LSTM is what gives it as many parameters.
         epochs: of a training.
         lanes: its batch.
@@ -60,10 +63,13 @@ class Sizes:
     search_epochs: int = 4
     search_lanes: int = 64
     search_bptt: int = 20
+    words: int = 929_589
+    vocabulary: int = 10_000
+    scored: int = 82_430
     width: int = 200
     epochs: int = 10
-    lanes: int = 64
-    bptt: int = 20
+    lanes: int = 128
+    bptt: int = 10
 
 
 def main() -> None:
@@ -160,13 +166,17 @@ def run(piece: Piece, architecture: dict[str, str] | None) -> dict[str, Any]:
     import torch
 
     import oche
+    from oche.text.corpus import Corpus
 
     torch.set_num_threads(piece.threads)
     kind, _, what = piece.name.partition(" ")
     sizes, options = piece.sizes, oche.DataOptions(root=piece.data)
     if kind == "search":
-        options = replace(options, limit=sizes.search_words, vocabulary=sizes.search_vocabulary)
-    corpus = oche.load("ptb", options)
+        corpus = oche.load("ptb", replace(options, limit=sizes.search_words, vocabulary=sizes.search_vocabulary))
+    else:
+        corpus = oche.load("ptb", replace(options, limit=sizes.words, vocabulary=sizes.vocabulary))
+        assert isinstance(corpus, Corpus)
+        corpus = replace(corpus, valid=corpus.valid[: sizes.scored], test=corpus.test[: sizes.scored])
     began = time.monotonic()
     try:
         found = {"ngram": ngram, "search": search, "train": train}[kind](piece, what, corpus, architecture)
