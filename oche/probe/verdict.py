@@ -16,6 +16,7 @@ from oche.architecture import Architecture, Candidate
 from oche.domain import Domain
 from oche.nn.choice import kind_of
 from oche.nn.operations import OPERATIONS, PARAMETER_FREE
+from oche.nn.recurrent.cell import ACTIVATIONS, IDENTITY
 from oche.nn.structure import SKIP
 from oche.probe.findings import Finding, Status, against, evidence_lines, worst
 from oche.probe.paths import on_paths
@@ -58,6 +59,10 @@ RESISTANT = (
 LONGER = "search longer (--search.epochs), or raise the rate of the logits (--search.logit_lr)"
 NORMALIZED = "normalize the nodes (--method idarts), or leave none out (--space darts-without-none)"
 BY_OUTPUT = "select by what operations contribute instead of by weights (--method idarts)"
+UNROLLED = (
+    "look at where the weights are going (--method darts-2nd or amended), and compare with random cells "
+    "(--baseline random:3)"
+)
 DECIDED = "train under mixtures that are as sparse as the selection (--method sp-darts)"
 
 
@@ -145,6 +150,7 @@ def judge(
     moves = [abs(b - a) for key in first for a, b in zip(first[key], last[key], strict=True)]
     evidence = [
         *_of_selection(architecture, domain),
+        *_of_activations(architecture),
         *_of_mixture(domain, entropies, none_weight, skip_lead),
         *_of_supernet(looked or Looked()),
     ]
@@ -200,6 +206,21 @@ def _of_selection(architecture: Architecture, domain: Domain) -> Iterator[Findin
         status=Status.AT_RISK if many else Status.HEALTHY,
         statement=f"{skips} in a {kind} cell" if kind != "cell" else f"{skips} in the cell",
         remedy=RESISTANT if many else "",
+    )
+
+
+def _of_activations(architecture: Architecture) -> Iterator[Finding]:
+    """Of a recurrent cell: whether anything but gates bends what goes through its nodes."""
+    chosen = [candidate for _, candidate in architecture.items]
+    if not chosen or not all(candidate in ACTIVATIONS for candidate in chosen):
+        return
+    bent = sum(candidate != IDENTITY for candidate in chosen)
+    yield Finding(
+        probe="activations",
+        # What skip connections are in cells for images: nothing has to be learned for it, and it is never far off.
+        status=Status.HEALTHY if bent else Status.AT_RISK,
+        statement=f"{bent} of {len(chosen)} selected activations are not the identity (at risk at 0)",
+        remedy="" if bent else UNROLLED,
     )
 
 

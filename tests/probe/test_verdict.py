@@ -235,3 +235,15 @@ def test_a_supernet_whose_validation_is_no_number_is_never_healthy(value: float)
     found = verdict(validation=("perplexity", value))
     assert about(found, "validation").status is Status.AT_RISK
     assert found.status is not Status.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("names", "status"), [(("identity",) * 3, Status.AT_RISK), (("identity", "relu", "tanh"), None)]
+)
+def test_a_recurrent_cell_of_identities_is_at_risk(names: tuple[str, ...], status: Status | None) -> None:
+    candidates = ("none", "tanh", "relu", "sigmoid", "identity")
+    domain = Domain("r", tuple(Node((Edge(f"recurrent/{i}<-0", candidates, frozenset({"none"})),)) for i in (1, 2, 3)))
+    chosen = Architecture.of("r", {f"recurrent/{i}<-0": name for i, name in enumerate(names, 1)})
+    found = about(verdict(chosen, domain=domain), "activations")
+    assert found.status is status
+    assert found.statement.startswith(f"{3 - names.count('identity')} of 3 selected activations")

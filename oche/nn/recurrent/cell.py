@@ -33,11 +33,13 @@ from oche.nn.operations import NONE
 INITIAL = 0.04
 """Weights begin uniformly in plus or minus this."""
 
+IDENTITY = "identity"
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
+    IDENTITY: nn.Identity,
 }
 """The candidates of an edge, beside `none`."""
 
