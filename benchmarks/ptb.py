@@ -413,7 +413,6 @@ def draw(trained: Mapping[str, Mapping[str, Any]], ngram: Mapping[str, Any] | No
         axis.axhline(ngram["valid"], color="grey", ls=":", label="5-gram")
     axis.set_xlabel("epoch of the training")
     axis.set_ylabel("validation perplexity")
-    axis.set_yscale("log")
     axis.grid(alpha=0.3)
     axis.legend()
     figure.savefig(file, dpi=120)
