@@ -23,7 +23,7 @@ from oche.errors import InputError, named
 from oche.feed import USUAL_BPTT, search_feed, training_feed
 from oche.listeners.base import Listener
 from oche.loop import Found, run_search
-from oche.medium import IMAGES, TEXT, Medium, check_medium
+from oche.medium import IMAGES, TEXT, Medium, check_medium, medium_of
 from oche.methods import Method
 from oche.methods import method as named_method
 from oche.metrics import Loss, Metric
@@ -146,8 +146,7 @@ def search(
         InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
     """
     deadline, device, looking = Deadline(time_limit), resolve_device(device), named("probes", probes, PROBES)
-    dataset = load(data, seed=seed) if isinstance(data, str) else data
-    medium = _medium(space, dataset)
+    medium = _medium(space, data)
     chosen = named_method(method) if isinstance(method, str) else method
     if not isinstance(space, nn.Module):
         chosen = chosen.fitted(
@@ -156,7 +155,7 @@ def search(
             text=medium is TEXT,
         )
     chosen = replace(chosen, tries=())  # this is one search
-    if medium is TEXT and dataset is None:
+    if medium is TEXT and data is None:
         raise InputError("a space for text needs to know its windows; give data=oche.Corpus(...), not loaders")
     if medium is TEXT and validation:
         raise InputError(f"a text has a validation part of its own, but got validation={validation}; leave it out")
@@ -170,8 +169,10 @@ def search(
     chosen = regularized(chosen, rules, searched, images=data is not None)
     regularization = chosen.regularization.numbers
     length = _positive("bptt", bptt, chosen.bptt or USUAL_BPTT) if medium is TEXT else bptt
-    if dataset is not None:
+    dataset: Dataset | Corpus | None = None
+    if data is not None:
         _either(train, valid)
+        dataset = load(data, seed=seed) if isinstance(data, str) else data
         held_out = rules.validation if validation is None else validation
         source = search_feed(
             dataset,
@@ -292,15 +293,14 @@ def train(
         InputError: something given cannot be used, before anything is trained; or the first epoch diverges.
     """
     deadline, device = Deadline(time_limit), resolve_device(device)
-    dataset = load(data, seed=seed) if isinstance(data, str) else data
     architecture = model if isinstance(model, Architecture) else None
     if architecture is not None:
         space = space or named_space(architecture.space)
-    medium = _medium(space, dataset)
+    medium = _medium(space, data)
     if protocol is None:
         protocol = named_preset(default_preset(device), text=medium is TEXT).protocol
     rules = named_protocol(protocol) if isinstance(protocol, str) else protocol
-    if space is None and dataset is None:  # a module and loaders, which are for what the protocol is for
+    if space is None and data is None:  # a module and loaders, which are for what the protocol is for
         medium = rules.medium
     rules = rules if epochs is None else replace(rules, epochs=epochs)
     if not isinstance(model, Architecture | nn.Module):
@@ -310,8 +310,10 @@ def train(
         )
     if loss is not None:
         _loss(loss)
-    if dataset is not None:
+    dataset: Dataset | Corpus | None = None
+    if data is not None:
         _either(train, valid, test)
+        dataset = load(data, seed=seed) if isinstance(data, str) else data
         if isinstance(model, Architecture):
             assert space is not None  # looked up above
             with frozen(derive(seed, "network"), device):
@@ -381,17 +383,18 @@ def _searched(space: str | Space | nn.Module, stack: Stack | None, method: Metho
     return at_preset(named_space(space), stack, method) if isinstance(space, str) else space
 
 
-def _medium(space: str | Space | nn.Module | None, dataset: Dataset | Corpus | None) -> Medium:
-    """What is read: what the data are, or without any what the space is for.
+def _medium(space: str | Space | nn.Module | None, data: str | Dataset | Corpus | None) -> Medium:
+    """What is read: what the data are, which need not have been loaded, or without any what the space is for.
 
     Raises:
         InputError: the space is for something else than the data.
     """
     named = named_space(space) if isinstance(space, str) else space
+    given = medium_of(data) if isinstance(data, str) else None if data is None else data.medium
     if not isinstance(named, Space):  # a module reads whatever it is given
-        return IMAGES if dataset is None else dataset.medium
-    if dataset is not None:
-        check_medium(f"space {named.name!r}", named.medium, dataset.medium)
+        return given or IMAGES
+    if given is not None:
+        check_medium(f"space {named.name!r}", named.medium, given)
     return named.medium
 
 

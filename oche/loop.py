@@ -180,8 +180,8 @@ def run_search(
             record |= {"entropy": entropy(rows), "entropy_by_kind": entropy_by_kind(rows)}
             record |= probes.of_epoch(run.scene.concluded, preview)
             record |= {"logits": table, "architecture": dict(preview.items)}
-            if run.step.lost:
-                record["overflows"] = run.step.lost
+            if lost := run.step.lost:
+                record["overflows"] = lost
             if run.remaining.kept:
                 record["remaining"] = run.remaining.to_plain()
             run.end_epoch(record)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch.nn import functional as F
 
+from oche.data.kind import is_text
 from oche.errors import InputError
 from oche.metrics import ACCURACY, PERPLEXITY, Loss, Metric
 from oche.text.loss import word_loss
@@ -44,6 +45,11 @@ TEXT = Medium(
 )
 
 
+def medium_of(name: str) -> Medium:
+    """What the data with this name, or at this path, are; a name that means nothing is refused when they are read."""
+    return TEXT if is_text(name) else IMAGES
+
+
 def check_medium(what: str, needed: Medium, given: Medium) -> None:
     """Refuse data that a space or a training is not for.
 
@@ -56,4 +62,9 @@ def check_medium(what: str, needed: Medium, given: Medium) -> None:
         InputError: it is another one.
     """
     if needed is not given:
-        raise InputError(f"{what} is for {needed.name}, but the data are {given.name}; {needed.cure}")
+        raise wrong_medium(what, needed, given)
+
+
+def wrong_medium(what: str, needed: Medium, given: Medium) -> InputError:
+    """The refusal; see `check_medium`."""
+    return InputError(f"{what} is for {needed.name}, but the data are {given.name}; {needed.cure}")

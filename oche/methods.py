@@ -205,12 +205,14 @@ class Method:
             changes.pop("regularization", None)
         if not self.logit_optimizer.weight_decay and "logit_optimizer" in changes:
             changes["logit_optimizer"] = replace(changes["logit_optimizer"], weight_decay=0.0)
-        if self.selection == (plain := PerturbationSelection()):
-            changes["selection"] = replace(plain, optimizer=TEXT_TUNING)
         # What somebody has given to a registered method by `dataclasses.replace` is theirs.
         registered = METHODS.get(self.name)
         own = [name for name in changes if registered and getattr(self, name) != getattr(registered, name)]
-        return {name: value for name, value in changes.items() if name not in own}
+        changes = {name: value for name, value in changes.items() if name not in own}
+        rule = self.selection
+        if isinstance(rule, PerturbationSelection) and rule.optimizer == PerturbationSelection().optimizer:
+            changes["selection"] = replace(rule, optimizer=TEXT_TUNING)
+        return changes
 
     def fitted(self, space: str, data: str = "", *, text: bool | None = None) -> Method:
         """With the paper's numbers for a space and a data set.

@@ -15,9 +15,9 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def plainly(number: float) -> str:
+def plainly(number: float, digits: int = 2) -> str:
     """`98.61`, or `2.8e+67` of what would not fit a line."""
-    return f"{number:.2f}" if abs(number) < TOO_LONG else f"{number:.2g}"
+    return f"{number:.{digits}f}" if abs(number) < TOO_LONG else f"{number:.{digits}g}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,6 @@ class SearchStep:
         self.relaxation = method.relaxation
         self.groups: EdgeGroups | None = None
         self._lost: Tensor | int = 0
-        self._recurrent = False  # whether gradients come back through time; each batch says it
         self._sizes = {key: len(value) for key, value in logits(supernet).items()}
         self.begin_weights(method.weight_optimizer)
         self.begin_logits()
@@ -130,7 +129,6 @@ class SearchStep:
         """
         auxiliary = self._method.regularization.numbers.auxiliary
         problem = SupernetProblem(self._supernet, self._loss, seed, self._device, auxiliary)
-        self._recurrent = isinstance(train_batch[0], Window)
         # Around both: an objective that looks ahead to the step of the weights looks at this one.
         with scaled_rate(self._weight_optimizer, step_share(train_batch[0])):
             if move_logits and self._method.logits_first:
@@ -153,7 +151,7 @@ class SearchStep:
             optimizer=self._weight_optimizer,
             now=now,
             # As the public code: what looks ahead is clipped on text, where the rate is 20, and not on images.
-            clip=self._method.clip if self._recurrent else None,
+            clip=self._method.clip if isinstance(train_batch[0], Window) else None,
         )
         gradient = self.remaining.narrow(self._method.objective.gradient(problem, point))
         # The one vector-Jacobian product from the mixing weights to the logits; terms depend on these alone.
@@ -164,7 +162,7 @@ class SearchStep:
         pulled = torch.autograd.grad(
             outputs, list(values.values()), weights_of_outputs, allow_unused=True, materialize_grads=True
         )
-        if self._recurrent:
+        if isinstance(train_batch[0], Window):
             pulled = tuple(finite_or_zero(pulled))
         for value, g in zip(values.values(), pulled, strict=True):
             value.grad = g
@@ -185,8 +183,9 @@ class SearchStep:
         if live_in(mixture):  # momentum and decay of candidates that did not run go on
             for w in self._weights:
                 w.grad = torch.zeros_like(w) if w.grad is None else w.grad
-        finite = clip_gradients(self._weights, self._method.clip, recurrent=self._recurrent)
-        if self._recurrent:
+        recurrent = isinstance(batch[0], Window)
+        finite = clip_gradients(self._weights, self._method.clip, recurrent=recurrent)
+        if recurrent:
             self._lost = self._lost + ~finite
         self._weight_optimizer.step()
         return loss, output

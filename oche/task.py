@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from oche.errors import InputError
+from oche.medium import IMAGES, TEXT, wrong_medium
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +63,7 @@ def image_task(space: str, task: Task) -> ImageTask:
         InputError: it is another one.
     """
     if not isinstance(task, ImageTask):
-        raise InputError(
-            f"space {space!r} is for images, but the data are text; use --space recurrent, or images such as "
-            "--data digits"
-        )
+        raise wrong_medium(f"space {space!r}", IMAGES, TEXT)
     return task
 
 
@@ -76,8 +74,5 @@ def text_task(space: str, task: Task) -> TextTask:
         InputError: it is another one.
     """
     if not isinstance(task, TextTask):
-        raise InputError(
-            f"space {space!r} is for text, but the data are images; use --data python-help or another text, or a "
-            "space of image networks such as --space darts"
-        )
+        raise wrong_medium(f"space {space!r}", TEXT, IMAGES)
     return task

@@ -11,7 +11,7 @@ from oche.data.batches import IterableBatches
 from oche.data.halves import SearchData
 from oche.errors import InputError
 from oche.loop import run_search
-from oche.methods import DARTS, METHODS, Method, Variant, composed, method
+from oche.methods import DARTS, METHODS, TEXT_TUNING, Method, Variant, composed, method
 from oche.mixture.batch_mixed import BatchMixed
 from oche.mixture.dirichlet import Dirichlet
 from oche.mixture.perturbation import AdversarialPerturbation, Perturbation, UniformPerturbation, Unperturbed
@@ -474,6 +474,15 @@ def test_what_was_given_to_a_registered_method_stays_on_text() -> None:
     assert (found.epochs, found.batch, found.bptt) == (50, 256, 35)  # the rest is the method's on text
     tuning = PerturbationSelection(optimizer=own)
     assert replace(method("darts"), selection=tuning).fitted("recurrent").selection == tuning
+
+
+@pytest.mark.parametrize("name", ["darts+pt", "darts/selection=perturbation:interval=2"])
+def test_a_selection_that_trains_on_has_the_rate_for_text_whatever_its_other_numbers_are(name: str) -> None:
+    rule = method(name).selection
+    assert isinstance(rule, PerturbationSelection)
+    assert method(name).fitted("recurrent").selection == replace(rule, optimizer=TEXT_TUNING)
+    given = replace(method("darts"), selection=rule).fitted("recurrent").selection
+    assert given == replace(rule, optimizer=TEXT_TUNING)
 
 
 def test_a_space_for_text_may_have_any_name() -> None:

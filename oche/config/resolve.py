@@ -19,9 +19,8 @@ from oche.config.options import (
     option_values,
     with_values,
 )
-from oche.data.kind import is_text
 from oche.errors import InputError
-from oche.medium import IMAGES, TEXT, Medium, check_medium
+from oche.medium import IMAGES, TEXT, check_medium, medium_of
 from oche.methods import Method, method
 from oche.nn.network import Stack
 from oche.nn.structure import check_channels
@@ -120,17 +119,14 @@ def sizes_of(options: CommonOptions, device: torch.device) -> Preset:
     Raises:
         InputError: the preset is unknown.
     """
-    return preset(options.preset or default_preset(device), text=_reads(options) is TEXT)
-
-
-def _reads(options: CommonOptions) -> Medium:
-    """What the data are; a name that means nothing is refused when they are read."""
-    return TEXT if is_text(option_values(options)["data.name"]) else IMAGES
+    text = medium_of(option_values(options)["data.name"]) is TEXT
+    return preset(options.preset or default_preset(device), text=text)
 
 
 def _check_medium(options: CommonOptions) -> None:
     """Refuse a space, a training and data that are not for each other, and what the data have no use for."""
-    reads, values = _reads(options), option_values(options)
+    values = option_values(options)
+    reads = medium_of(values["data.name"])
     if isinstance(options, SearchCommand):
         named = space(options.space.name)
         check_medium(f"space {named.name!r}", named.medium, reads)

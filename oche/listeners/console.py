@@ -13,7 +13,7 @@ from rich.table import Column
 
 from oche.listeners.base import Job, Listener
 from oche.metrics import Meter
-from oche.score import TOO_LONG, plainly
+from oche.score import plainly
 
 SECONDS_BETWEEN_READINGS = 1.0
 """Reading a meter waits for the device, so the numbers beside the bar are refreshed this often at most."""
@@ -131,10 +131,6 @@ def _short(record: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _plainly(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < TOO_LONG else f"{value:.3g}"
-
-
 def _numbers(record: Mapping[str, Any]) -> str:
     """The loss and metrics of a record, accuracies in percent."""
     parts = []
@@ -142,7 +138,7 @@ def _numbers(record: Mapping[str, Any]) -> str:
         for key, value in record.items():
             if key.startswith(f"{name}_") and isinstance(value, float) and key.removeprefix(f"{name}_") != "rate":
                 label = key.replace("_", " ")
-                parts.append(f"{label} {value:.1%}" if key.endswith("accuracy") else f"{label} {_plainly(value)}")
+                parts.append(f"{label} {value:.1%}" if key.endswith("accuracy") else f"{label} {plainly(value, 3)}")
     if "entropy" in record:
         parts.append(f"IES {record['entropy']:.2f}")
     return ", ".join(parts)

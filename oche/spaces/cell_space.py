@@ -195,8 +195,7 @@ class CellSpace(Space):
             KeyError, TypeError: they are something else.
         """
         per_kind = {kind: tuple(map(tuple, values[kind])) for kind in ("normal", "reduction")}
-        stacks = {name: Stack(**values[name]) for name in ("supernet_stack", "network_stack")}
-        return cls(**values | per_kind | stacks)
+        return super().from_values(values | per_kind)
 
     def _cell(self, kind: str, index: int) -> str:
         """What the keys of a cell begin with."""

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from oche.architecture import Architecture
 from oche.domain import Domain, Edge, Node
 from oche.errors import InputError, unknown
 from oche.medium import TEXT, Medium
-from oche.nn.choice import KEY_SEPARATOR
 from oche.nn.network import Stack
 from oche.nn.operations import NETWORK, NONE, SUPERNET, NormForm
 from oche.nn.recurrent.cell import ACTIVATIONS, FixedActivation, MixedActivation, RecurrentCell
 from oche.nn.recurrent.language_model import LanguageModel
 from oche.nn.structure import PLAIN, Plain, Structure
 from oche.nn.supernet import Supernet
+from oche.spaces.cell_space import edge_key
 from oche.spaces.space import Space
 from oche.task import Task, text_task
 
@@ -131,16 +131,6 @@ class RecurrentSpace(Space):
         """Any width fits; see `Space`."""
         return stack
 
-    @classmethod
-    def from_values(cls, values: dict[str, Any]) -> RecurrentSpace:
-        """The space of the values that `to_json` writes.
-
-        Raises:
-            KeyError, TypeError: they are something else.
-        """
-        stacks = {name: Stack(**values[name]) for name in ("supernet_stack", "network_stack")}
-        return cls(**values | stacks | {"candidates": tuple(values["candidates"])})
-
     @property
     def _numbers(self) -> range:
         """The numbers of the nodes."""
@@ -153,7 +143,7 @@ def recurrent(nodes: int = 8) -> RecurrentSpace:
 
 
 def _key(node: int, source: int) -> str:
-    return f"{KIND}{KEY_SEPARATOR}{node}<-{source}"
+    return edge_key(KIND, node, source)
 
 
 def _width(stack: Stack) -> int:

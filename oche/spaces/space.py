@@ -58,13 +58,16 @@ class Space(ABC):
         """All architectures of this space."""
 
     @classmethod
-    @abstractmethod
     def from_values(cls, values: dict[str, Any]) -> Self:
-        """The space of the values that `to_json` writes.
+        """The space of the values that `to_json` writes: here, two stacks, perhaps candidates, and plain numbers.
 
         Raises:
             KeyError, TypeError: they are something else.
         """
+        read: dict[str, Any] = {name: Stack(**values[name]) for name in ("supernet_stack", "network_stack")}
+        if "candidates" in values:
+            read["candidates"] = tuple(values["candidates"])
+        return cls(**values | read)
 
     @abstractmethod
     def kinds(self, stack: Stack, task: Task) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import nn
 
@@ -27,6 +27,7 @@ from oche.nn.operations import NETWORK, SUPERNET, NormForm, operation
 from oche.nn.staged import StagedNetwork
 from oche.nn.structure import PLAIN, Structure, bypass_of
 from oche.nn.supernet import Supernet
+from oche.spaces.cell_space import edge_key
 from oche.spaces.space import Space
 from oche.task import Task, image_task
 
@@ -111,16 +112,6 @@ class StagedSpace(Space):
         """All cells are alike, so any depth fits; see `Space`."""
         return stack
 
-    @classmethod
-    def from_values(cls, values: dict[str, Any]) -> StagedSpace:
-        """The space of the values that `to_json` writes.
-
-        Raises:
-            KeyError, TypeError: they are something else.
-        """
-        stacks = {name: Stack(**values[name]) for name in ("supernet_stack", "network_stack")}
-        return cls(**values | stacks | {"candidates": tuple(values["candidates"])})
-
     def _check_auxiliary(self, auxiliary: bool) -> None:
         if auxiliary:
             raise InputError(
@@ -142,4 +133,4 @@ BARE_SUPERNET = NormForm(affine=SUPERNET.affine, after_pooling=False)
 
 
 def _key(node: int, source: int) -> str:
-    return f"{KIND}/{node}<-{source}"
+    return edge_key(KIND, node, source)

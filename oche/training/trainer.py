@@ -294,8 +294,8 @@ def run_training(
             record["seconds"] = deadline.elapsed
             if protocol.averaging is not None:
                 record["averaged"] = run.average is not None
-            if int(run.lost):
-                record["overflows"] = int(run.lost)
+            if lost := int(run.lost):
+                record["overflows"] = lost
             record |= {f"train_{name}": value for name, value in means.items()}
             scores: dict[str, float] = {}
             if valid is not None:

@@ -20,6 +20,7 @@ from oche.nn.network import Stack
 from oche.nn.recurrent.cell import Masks
 from oche.runs.record import RunRecord
 from oche.task import TextTask
+from oche.testing.battery import StopAfter
 from oche.text.load import load_text
 from oche.text.network import TextNetwork
 from oche.text.source import source
@@ -34,17 +35,6 @@ SPACE = ["--space", "recurrent", "--space.nodes", "2", "--space.channels", "8"]
 COMMON = ["--threads", "1", "--device", "cpu", "--quiet"]
 SEARCH = [*SPACE, "--search.epochs", "2", "--search.batch", "4", "--search.bptt", "10"]
 NETWORK = ["--train.channels", "8", "--train.epochs", "2", "--train.batch", "4", "--train.bptt", "10"]
-
-
-class SecondLook:
-    """A signal that comes after the first step of a job."""
-
-    looks = 0
-
-    @property
-    def received(self) -> int | None:
-        self.looks += 1
-        return 2 if self.looks > 1 else None
 
 
 def timeless(value: Any) -> Any:
@@ -182,7 +172,7 @@ def stopped_in(job: str, monkeypatch: Any, *arguments: str) -> None:
     def stop(*args: Any, **more: Any) -> Any:
         if more["job"] == job and not done:
             done.append(job)
-            more["checkpoints"]._interrupts = SecondLook()
+            more["checkpoints"]._interrupts = StopAfter(1)  # behind the first step of a job
         return original(*args, **more)
 
     monkeypatch.setattr(api, name, stop)

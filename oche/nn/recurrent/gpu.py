@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from oche.nn.recurrent.quick import FIRST, Norm, Plan, Room, mode
+from oche.nn.recurrent.quick import FIRST, Norm, Plan, Room, mode, sizes
 
 TILE = 2048
 """Numbers of a state that a program has: as many columns as go with all lanes."""
@@ -133,7 +133,7 @@ class Fused:
         to: Room,
     ) -> None:
         """See `Nodes`."""
-        (edges, lanes, width), (grid, shape) = _sizes(ch), _grid(ch)
+        (edges, lanes, width), (grid, shape) = sizes(ch), _grid(ch)
         mean, rate, variance = to.mean, to.rate, to.variance
         if norm is not None and not norm.by_batch:
             mean, rate = norm.mean, norm.rate
@@ -155,7 +155,7 @@ class Fused:
         to: tuple[Tensor, Tensor, Tensor | None],
     ) -> None:
         """See `Nodes`."""
-        (edges, lanes, width), (grid, shape), (dch, dstates, da) = _sizes(ch), _grid(ch), to
+        (edges, lanes, width), (grid, shape), (dch, dstates, da) = sizes(ch), _grid(ch), to
         parts = None if da is None else da.new_empty(grid[0], *da.shape)
         _backward[grid](
             g, states[i + FIRST], norm.rate if norm is not None and not norm.by_batch else rate, ch, states,
@@ -165,15 +165,9 @@ class Fused:
             torch.sum(parts, 0, out=da)
 
 
-def _sizes(ch: Tensor) -> tuple[int, int, int]:
-    """Edges, lanes, width."""
-    edges, lanes, double = ch.shape
-    return edges, lanes, double // 2
-
-
 def _grid(ch: Tensor) -> tuple[tuple[int], dict[str, Any]]:
     """Programs, and what each has."""
-    _, lanes, width = _sizes(ch)
+    _, lanes, width = sizes(ch)
     rows = max(triton.next_power_of_2(lanes), 2)
     columns = max(TILE // rows, 1)
     return (triton.cdiv(width, columns),), {"LANES": rows, "COLUMNS": columns, "num_warps": 8}

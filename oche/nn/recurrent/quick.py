@@ -326,7 +326,7 @@ class Compiled:
         if norm is not None and not norm.by_batch:
             mean, rate = norm.mean, norm.rate
         self._kernels(
-            "node_forward", ch.dtype, *_sizes(ch), ch, states, plan.places[i], a, plan.bits[plan.rows[i]],
+            "node_forward", ch.dtype, *sizes(ch), ch, states, plan.places[i], a, plan.bits[plan.rows[i]],
             None if to.masked is None else mask, mode(norm), norm.eps if norm else 0.0, to.y, to.masked, mean, rate,
             variance,
         )  # fmt: skip
@@ -346,12 +346,12 @@ class Compiled:
         """See `Nodes`."""
         rate = norm.rate if norm is not None and not norm.by_batch else rate
         self._kernels(
-            "node_backward", ch.dtype, *_sizes(ch), g, states[i + FIRST], rate, mode(norm), ch, states,
+            "node_backward", ch.dtype, *sizes(ch), g, states[i + FIRST], rate, mode(norm), ch, states,
             plan.places[i], a, plan.bits[plan.rows[i]], *to,
         )  # fmt: skip
 
 
-def _sizes(ch: Tensor) -> tuple[int, int, int]:
+def sizes(ch: Tensor) -> tuple[int, int, int]:
     """Edges, lanes, width."""
     edges, lanes, double = ch.shape
     return edges, lanes, double // 2
