@@ -9,6 +9,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
+# Reports are as wide as a pipe's, whatever a shell or pytest-xdist says of the terminal.
+os.environ.pop("COLUMNS", None)
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,11 @@ from oche.bench.embedded import embedded_columns
 from oche.bench.encoding import SIZE, string_of_index
 
 torch.set_num_threads(1)
+
+
+def pytest_collectstart() -> None:
+    """Random values that a test file makes while it is imported are the same in every session, too."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

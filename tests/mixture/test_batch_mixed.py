@@ -33,7 +33,8 @@ from oche.task import ImageTask
 
 CPU = torch.device("cpu")
 T = 1e-3
-SPARSE, SMOOTH_STEP = BatchMixed(t_sparse=T, p_low=1.0), BatchMixed(t_sparse=T, p_up=0.0)
+SPARSE = BatchMixed(t_sparse=T, p_low=1.0, skip_below=0.0)
+SMOOTH_STEP = BatchMixed(t_sparse=T, p_up=0.0)
 NOW = Moment(epoch=5, epochs=10)
 LOGITS = {"a": T * torch.randn(3, dtype=torch.float64), "b": 5 * T * torch.randn(8, dtype=torch.float64)}
 
@@ -87,7 +88,7 @@ def test_sparse_steps_are_as_frequent_as_the_probability_says(epoch: int) -> Non
 
 
 def test_one_temperature_for_all_edges() -> None:
-    mixture, seen = BatchMixed(t_sparse=T, p_low=0.5, p_up=0.5, warm_up=Epochs(0)), set()
+    mixture, seen = BatchMixed(t_sparse=T, p_low=0.5, p_up=0.5, warm_up=Epochs(0), skip_below=0.0), set()
     for _ in range(30):
         drawn = mixture.draw(LOGITS, NOW)
         (temperature,) = (t for t in (T, 10 * T) if drawn["a"].tolist() == pytest.approx(by_hand(LOGITS["a"], t)))
