@@ -15,12 +15,17 @@ os.environ.pop("COLUMNS", None)
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from oche.bench import columns
 from oche.bench.embedded import embedded_columns
 from oche.bench.encoding import SIZE, string_of_index
 
 torch.set_num_threads(1)
+
+# The same examples every time, however long one takes on a busy machine.
+settings.register_profile("oche", deadline=None, derandomize=True)
+settings.load_profile("oche")
 
 
 def pytest_collectstart() -> None:

@@ -28,7 +28,7 @@ from oche.config.options import (
 )
 from oche.errors import InputError
 
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=40)
+FEW = settings(max_examples=40)
 
 # Words that mean something to YAML or to the command line, and any others.
 AWKWARD = [
@@ -169,7 +169,7 @@ def refused(path: Path, text: str, *parts: str, command: str = "run") -> None:
     assert "\n" not in str(caught.value)
 
 
-@PROPERTY
+@FEW
 @given(OPTIONS, st.booleans())
 @example(RunCommand(run="a\nb", method="a\nb"), True)
 def test_options_survive_a_file(place, options, explained):
@@ -183,7 +183,7 @@ def test_options_survive_a_file(place, options, explained):
     assert read_config(path).command == command
 
 
-@PROPERTY
+@FEW
 @given(OPTIONS)
 def test_options_survive_a_command_line(options):
     command = NAMES[type(options)]

@@ -1,7 +1,7 @@
 """Options as values: the words they are written as, and the flat view of nested options."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oche.config.options import (
@@ -26,8 +26,6 @@ from oche.data.options import DataOptions
 from oche.errors import InputError
 from oche.recipe import AXES
 
-PROPERTY = settings(deadline=None, derandomize=True)
-
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
@@ -48,7 +46,6 @@ def test_durations_are_written_short(seconds, text):
     assert str(Duration(seconds)) == text
 
 
-@PROPERTY
 @given(st.floats(min_value=0, max_value=1e12, exclude_min=True) | st.integers(1, 10**12).map(float))
 def test_durations_survive_writing(seconds):
     assert Duration.parse(str(Duration(seconds))) == Duration(seconds)
@@ -68,7 +65,6 @@ def test_bad_sizes(text):
         Size.parse(text)
 
 
-@PROPERTY
 @given(st.integers(0, 10**15))
 def test_sizes_survive_writing(size):
     assert Size.parse(str(Size(size))) == Size(size)
@@ -113,7 +109,6 @@ def test_bad_names(text, message):
         Names.parse(text)
 
 
-@PROPERTY
 @given(st.lists(st.text("abc-_./0 é", min_size=1).filter(lambda name: name == name.strip()), min_size=1, unique=True))
 def test_names_survive_writing(names):
     assert Names.parse(str(Names(tuple(names)))) == Names(tuple(names))
@@ -162,7 +157,6 @@ def test_bad_seeds(text, message):
         Seeds.parse(text)
 
 
-@PROPERTY
 @given(st.lists(st.integers(0, 10**17), min_size=1, unique=True))
 def test_seeds_survive_writing(seeds):
     assert Seeds.parse(str(Seeds(tuple(seeds)))) == Seeds(tuple(seeds))

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oche.config.options import (
@@ -29,7 +29,6 @@ from oche.spaces.registry import SPACES, space
 from oche.training.protocol import PROTOCOLS
 
 CPU = torch.device("cpu")
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=100)
 
 
 def maybe(strategy):
@@ -147,7 +146,6 @@ def data_for(name: str) -> NamedData:
     return WORDS if space(name).medium is TEXT else NamedData()
 
 
-@PROPERTY
 @given(RUNS | TRAININGS | TEXT_RUNS | TEXT_TRAININGS)
 def test_filling_in_changes_nothing_whatever_is_given(options):
     check(options)

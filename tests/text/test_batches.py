@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -95,7 +95,6 @@ def test_jitter_is_a_function_of_seed_and_epoch() -> None:
     assert [window.share for window, _ in batches.epoch(1)] == [length / 7 for length in batches.lengths(1)]
 
 
-@settings(deadline=None)
 @given(
     words=st.integers(2, 3000),
     lanes=st.integers(1, 40),
