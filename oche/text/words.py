@@ -8,6 +8,7 @@ kept become `UNKNOWN`; which are kept is decided by the training text alone.
 from __future__ import annotations
 
 import re
+import unicodedata
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -24,10 +25,13 @@ _END, _UNKNOWN = 0, 1
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
+MARKS = "".join(c for c in map(chr, range(0x300, 0x20000)) if unicodedata.category(c).startswith("M"))
+"""Accents and vowel signs that follow their letter as characters of their own; `re` does not count them to words."""
+
 WORD = re.compile(
     r"<unk>"
-    r"|\w+(?:['\u2019]\w+)*"  # straight or curly apostrophe
-    r"|(?P<run>(?P<one>[^\w\s])(?P=one){0,2})(?P=one)*"
+    rf"|\w[\w{MARKS}]*(?:['\u2019\u200c\u200d]\w[\w{MARKS}]*)*"  # straight or curly apostrophe, (non-)joiner
+    rf"|(?P<run>(?P<one>[^\w\s][{MARKS}]*)(?P=one){{0,2}})(?P=one)*"
 )
 """A word of plain text: `UNKNOWN` as it is written in texts that are prepared already; letters, digits and
 underscores, with apostrophes inside (`don't`); or another character, alone or several times (`.`, `==`). More than

@@ -96,6 +96,13 @@ def test_words_of_a_plain_text(tmp_path: Path) -> None:
     assert words(found, "training") == expected.split() * 2
 
 
+def test_marks_belong_to_their_letter(tmp_path: Path) -> None:
+    line = "हिन्दी भाषा! क्\u200dष-ภาษาไทย x\u0301y \u2764\ufe0f\u2764\ufe0f"
+    files = {"train.txt": f"{line}\n{line}\n", "valid.txt": "x", "test.txt": "x"}
+    expected = "हिन्दी भाषा ! क्\u200dष - ภาษาไทย x\u0301y \u2764\ufe0f\u2764\ufe0f <eos>"
+    assert words(load_text(write(tmp_path, files)), "training") == expected.split() * 2
+
+
 def test_the_limit_counts_end_and_unknown_and_ties_go_to_the_first(tmp_path: Path) -> None:
     files = {"train.txt": "d c c b b b a a\n", "valid.txt": "a b c d e\n", "test.txt": "b\n"}
     found = load_text(write(tmp_path, files), DataOptions(vocabulary=4))
