@@ -106,7 +106,7 @@ class LanguageModel(nn.Module):
         quicker on a CPU.
         """
         flat, columns = outputs.flatten(0, 1).t().contiguous(), self.embedding.t().contiguous()
-        return torch.addmm(self.bias, flat.t(), columns).unflatten(0, outputs.shape[:2])
+        return torch.addmm(self.bias, flat.t(), columns).view(*outputs.shape[:2], -1)
 
     def _cost(self, read: _Read) -> Tensor:
         cost = read.raw.new_zeros(())

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <vector>
 
@@ -649,13 +650,16 @@ inline void store_some(T* p, vec<T, V> x, Int n) {
   else std::memcpy(p, &x, n * sizeof(T));
 }
 
-// exp(x) for x <= 0: 2^k exp(r) with |r| <= log(2) / 2, exp(r) by the polynomials of the Cephes library.
+template <class T>
+constexpr T LEAST = sizeof(T) == 4 ? -87 : -708;  // exp of less is no normal number
+
+// exp(x) for x <= 0, from LEAST on: 2^k exp(r) with |r| <= log(2) / 2, exp(r) by the polynomials of the Cephes library.
 template <class T, int V>
 inline vec<T, V> exponential(vec<T, V> x) {
   typedef typename Bits<T>::type Whole;
   typedef Whole whole __attribute__((vector_size(V * sizeof(T)), may_alias));
   constexpr bool SINGLE = sizeof(T) == 4;
-  const vec<T, V> least = vec<T, V>{} + (T)(SINGLE ? -87.0 : -708.0);
+  const vec<T, V> least = vec<T, V>{} + LEAST<T>;
   x = x < least ? least : x;  // NaN stays
   const T magic = SINGLE ? (T)12582912.0 : (T)6755399441055744.0;  // 1.5 times the power of two whose ulp is 1
   const vec<T, V> shifted = x * (T)1.4426950408889634 + magic, k = shifted - magic;
@@ -879,6 +883,49 @@ void node_backward(Int edges, Int lanes, Int width, const T* g, const T* y, cons
     }
 }
 
+// -- the loss of words (oche/text/loss.py) ----------------------------------------------------------------------------
+
+// log(sum(exp(x))) of each row.
+template <class T, int V>
+void log_sums(Int rows, Int width, const T* x, T* out, Int threads) {
+  const T lowest = -std::numeric_limits<T>::infinity();
+#pragma omp parallel for num_threads(threads_for(rows * width * 8, threads)) schedule(static)
+  for (Int r = 0; r < rows; r++) {
+    const T* row = x + r * width;
+    T top = lowest;
+    vec<T, V> tops = vec<T, V>{} + lowest;
+    for (Int v = 0; v < width; v += V) {
+      vec<T, V> y = load_some<T, V>(row + v, width - v);
+      for (Int i = width - v; i < V; i++) y[i] = lowest;
+      tops = y > tops ? y : tops;
+    }
+    for (int i = 0; i < V; i++) top = tops[i] > top ? tops[i] : top;
+    vec<T, V> sums = {};
+    for (Int v = 0; v < width; v += V) {
+      vec<T, V> y = exponential<T, V>(load_some<T, V>(row + v, width - v) - top);
+      for (Int i = width - v; i < V; i++) y[i] = 0;
+      sums += y;
+    }
+    double sum = 0;
+    for (int i = 0; i < V; i++) sum += sums[i];
+    out[r] = (T)(top + std::log(sum));
+  }
+}
+
+// g exp(x - sum) of each row, which is the gradient of its `log_sums`.
+template <class T, int V>
+void shares(Int rows, Int width, const T* x, const T* sums, double g, T* out, Int threads) {
+  const vec<T, V> zero = {};
+#pragma omp parallel for num_threads(threads_for(rows * width * 8, threads)) schedule(static)
+  for (Int r = 0; r < rows; r++) {
+    for (Int v = 0; v < width; v += V) {
+      const Int n = width - v, at = r * width + v;
+      const vec<T, V> y = load_some<T, V>(x + at, n) - sums[r];
+      store_some<T, V>(out + at, y < zero + LEAST<T> ? zero : (T)g * exponential<T, V>(y), n);
+    }
+  }
+}
+
 }  // namespace
 
 // One entry per kernel and number type; V is the widest vector that divides the channels.
@@ -955,6 +1002,12 @@ void node_backward(Int edges, Int lanes, Int width, const T* g, const T* y, cons
                                          const Int* uses, T* dch, T* dstates, T* da, Int threads) {                    \
     node_backward<T, WIDEST>(edges, lanes, width, g, y, rate, norm, ch, states, slots, a, uses, dch, dstates, da,      \
                              threads);                                                                                 \
+  }                                                                                                                    \
+  extern "C" void log_sums_##SUFFIX(Int rows, Int width, const T* x, T* out, Int threads) {                            \
+    log_sums<T, WIDEST>(rows, width, x, out, threads);                                                                 \
+  }                                                                                                                    \
+  extern "C" void shares_##SUFFIX(Int rows, Int width, const T* x, const T* sums, double g, T* out, Int threads) {     \
+    shares<T, WIDEST>(rows, width, x, sums, g, out, threads);                                                          \
   }
 
 ENTRIES(float, 16, f32)

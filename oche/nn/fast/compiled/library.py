@@ -91,6 +91,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "pool_backward": [_POINTER, _INTEGER] + [_POINTER] * 8,
     "node_forward": [_INTEGER] * 3 + [_POINTER] * 6 + [_INTEGER, ctypes.c_double] + [_POINTER] * 5,
     "node_backward": [_INTEGER] * 3 + [_POINTER] * 3 + [_INTEGER] + [_POINTER] * 8,
+    "log_sums": [_INTEGER] * 2 + [_POINTER] * 2,
+    "shares": [_INTEGER] * 2 + [_POINTER] * 2 + [ctypes.c_double, _POINTER],
 }
 """Arguments as in `kernels.cpp`, without the number of threads, which comes last everywhere."""
 
