@@ -50,6 +50,10 @@ RETAINED_BELOW = 0.1
 """Share of the supernet's advantage over chance that is left after the selection. SP-DARTS (Fig. 3b) finds the random
 level in searches that fail; a tenth leaves room for the noise of a hundred images."""
 
+RARE = 0.01
+"""Share of random recurrent cells with as few activations other than the identity: a selection is no accident then. Of
+eight nodes two or fewer."""
+
 LogitTable = Mapping[str, Sequence[float]]
 
 RESISTANT = (
@@ -214,13 +218,19 @@ def _of_activations(architecture: Architecture) -> Iterator[Finding]:
     chosen = [candidate for _, candidate in architecture.items]
     if not chosen or not all(candidate in ACTIVATIONS for candidate in chosen):
         return
-    bent = sum(candidate != IDENTITY for candidate in chosen)
+    count, bent = len(chosen), sum(candidate != IDENTITY for candidate in chosen)
+    share = 1 / len(ACTIVATIONS)
+    chance = sum(math.comb(count, k) * (1 - share) ** k * share ** (count - k) for k in range(bent + 1))
+    bad = bent == 0 or chance < RARE
     yield Finding(
         probe="activations",
         # What skip connections are in cells for images: nothing has to be learned for it, and it is never far off.
-        status=Status.HEALTHY if bent else Status.AT_RISK,
-        statement=f"{bent} of {len(chosen)} selected activations are not the identity (at risk at 0)",
-        remedy="" if bent else UNROLLED,
+        status=Status.AT_RISK if bad else Status.HEALTHY,
+        statement=(
+            f"{bent} of {count} selected activations are not the identity; so few are in {chance:.2%} of random cells "
+            f"(at risk below {RARE:.0%}, and without any)"
+        ),
+        remedy=UNROLLED if bad else "",
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from scipy.stats import binom
 
 import oche
 from oche.architecture import Architecture
@@ -238,12 +239,23 @@ def test_a_supernet_whose_validation_is_no_number_is_never_healthy(value: float)
 
 
 @pytest.mark.parametrize(
-    ("names", "status"), [(("identity",) * 3, Status.AT_RISK), (("identity", "relu", "tanh"), Status.HEALTHY)]
+    ("bent", "nodes", "status"),
+    [
+        (0, 3, Status.AT_RISK),
+        (1, 3, Status.HEALTHY),
+        (0, 8, Status.AT_RISK),
+        (2, 8, Status.AT_RISK),
+        (3, 8, Status.HEALTHY),
+        (8, 8, Status.HEALTHY),
+    ],
 )
-def test_a_recurrent_cell_of_identities_is_at_risk(names: tuple[str, ...], status: Status) -> None:
+def test_a_recurrent_cell_of_identities_is_at_risk(bent: int, nodes: int, status: Status) -> None:
     candidates = ("none", "tanh", "relu", "sigmoid", "identity")
-    domain = Domain("r", tuple(Node((Edge(f"recurrent/{i}<-0", candidates, frozenset({"none"})),)) for i in (1, 2, 3)))
-    chosen = Architecture.of("r", {f"recurrent/{i}<-0": name for i, name in enumerate(names, 1)})
+    keys = [f"recurrent/{i}<-0" for i in range(1, nodes + 1)]
+    domain = Domain("r", tuple(Node((Edge(key, candidates, frozenset({"none"})),)) for key in keys))
+    chosen = Architecture.of("r", {key: "relu" if i < bent else "identity" for i, key in enumerate(keys)})
     found = about(verdict(chosen, domain=domain), "activations")
     assert found.status is status
-    assert found.statement.startswith(f"{3 - names.count('identity')} of 3 selected activations")
+    assert bool(found.remedy) == (status is Status.AT_RISK)
+    assert found.statement.startswith(f"{bent} of {nodes} selected activations")
+    assert f"in {binom.cdf(bent, nodes, 3 / 4):.2%} of random cells" in found.statement
