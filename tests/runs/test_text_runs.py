@@ -5,6 +5,7 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,6 +26,8 @@ from oche.text.load import load_text
 from oche.text.network import TextNetwork
 from oche.text.source import source
 
+Kept = Callable[[Path], Any]
+
 PARTS = (
     ("the cat", "the dog", "a bird", "my friend", "the old man"),
     ("sees", "likes", "hears", "follows"),
@@ -35,19 +38,6 @@ SPACE = ["--space", "recurrent", "--space.nodes", "2", "--space.channels", "8"]
 COMMON = ["--threads", "1", "--device", "cpu", "--quiet"]
 SEARCH = [*SPACE, "--search.epochs", "2", "--search.batch", "4", "--search.bptt", "10"]
 NETWORK = ["--train.channels", "8", "--train.epochs", "2", "--train.batch", "4", "--train.bptt", "10"]
-
-
-def timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "probe_seconds", "checkpoints")}
-    return [timeless(v) for v in value] if isinstance(value, list) else value
-
-
-def kept(run: Path) -> Any:
-    lines = [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    network = torch.load(run / "network.pt", weights_only=True)["weights"]
-    result = timeless(json.loads((run / "result.json").read_text()))
-    return lines, result, (run / "architecture.json").read_text(), {k: v.tolist() for k, v in network.items()}
 
 
 def result_of(run: Path) -> dict[str, Any]:
@@ -146,7 +136,7 @@ def test_the_best_epoch_is_the_one_with_the_least_perplexity(run: Path) -> None:
     assert records[found["best_epoch"] - 1]["valid_perplexity"] == found["validation"]["perplexity"]
 
 
-def test_it_is_repeated_from_its_own_configuration_and_compared(run: Path, capsys: Any) -> None:
+def test_it_is_repeated_from_its_own_configuration_and_compared(run: Path, kept: Kept, capsys: Any) -> None:
     assert main(["run", "--config", str(run / "config.yaml"), "--run", "again", "--quiet"]) == 0
     assert kept(Path("again")) == kept(run)
     assert yaml.safe_load((run / "config.yaml").read_text())["search"]["bptt"] == 10
@@ -182,7 +172,7 @@ def stopped_in(job: str, monkeypatch: Any, *arguments: str) -> None:
 
 @pytest.mark.parametrize("job", ["search", "train", "random 2"])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(
-    run: Path, words: str, job: str, monkeypatch: Any, capsys: Any
+    run: Path, kept: Kept, words: str, job: str, monkeypatch: Any, capsys: Any
 ) -> None:
     options = ["--data", words, *SEARCH, *NETWORK, *COMMON, "--baseline", "random:2", "--run", "run"]
     stopped_in(job, monkeypatch, "run", *options)

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,17 +33,6 @@ class SecondLook:
         return 2 if self.looks > 1 else None
 
 
-def timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "probe_seconds", "checkpoints")}
-    return [timeless(v) for v in value] if isinstance(value, list) else value
-
-
-def kept(run: Path) -> Any:
-    lines = [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return lines, timeless(json.loads((run / "result.json").read_text())), (run / "architecture.json").read_text()
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("tries") / "run"
@@ -70,7 +58,7 @@ def test_ties_go_to_the_earlier():
 
 
 @pytest.mark.parametrize("job", ["search 2", "try 2"])
-def test_a_run_that_was_stopped_in_its_second_try_goes_on_bit_for_bit(whole, tmp_path, monkeypatch, job):
+def test_a_run_that_was_stopped_in_its_second_try_goes_on_bit_for_bit(whole, kept, tmp_path, monkeypatch, job):
     run = tmp_path / "run"
     name = "search" if job.startswith("search") else "train"
     original, stopped = getattr(api, name), []
