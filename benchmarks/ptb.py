@@ -276,7 +276,6 @@ def protocol(sizes: Sizes) -> Any:
     """`text-small` at the sizes of this comparison, with the dropout that a narrow network bears."""
     from oche.nn.network import Stack
     from oche.nn.recurrent.regularization import VariationalDropout
-    from oche.training.averaging import NonMonotone
     from oche.training.protocol import protocol as named
 
     rules = named("text-small")
@@ -287,7 +286,6 @@ def protocol(sizes: Sizes) -> Any:
         stack=Stack(cells=1, channels=sizes.width),
         epochs=sizes.epochs,
         batch=sizes.lanes,
-        averaging=NonMonotone(interval=3),
         language=replace(rules.language, bptt=sizes.bptt, dropout=dropout, test_lanes=10),
     )
 

@@ -19,30 +19,38 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from oche.errors import InputError
+from oche.schedule import Length
 
 
 @dataclass(frozen=True, kw_only=True)
 class NonMonotone:
     """Averaging begins when the validation loss is worse than the best one, the newest ones aside.
 
+    In a short training that may or may not happen, and decides more than the network does: so there it begins in any
+    case after some time, which Algorithm 1 does not have.
+
     Attributes:
         interval: `n`, how many of the newest earlier losses are left aside.
+        latest: of all epochs, the part after which it begins in any case; None: never.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no losses to leave aside.
     """
 
     interval: int = 5
+    latest: Length | None = None
 
     def __post_init__(self) -> None:
         if self.interval < 1:
             raise InputError(f"averaging needs interval >= 1, but got interval={self.interval}")
 
-    def begins(self, losses: Sequence[float]) -> bool:
-        """Whether it does after these validation losses, the newest one last.
+    def begins(self, losses: Sequence[float], epochs: int) -> bool:
+        """Whether it does after these validation losses, the newest one last, of a training of so many epochs.
 
         With `t` losses before the newest one `v`: `t > n` and `v > min(losses[0], ..., losses[t - n - 1])`.
         """
+        if self.latest is not None and len(losses) >= max(self.latest.of(epochs), 1):
+            return True
         before = losses[:-1]
         return len(before) > self.interval and losses[-1] > min(before[: -self.interval])
 

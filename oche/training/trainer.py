@@ -302,7 +302,8 @@ def run_training(
                 scores = evaluated(run.counting, valid, "evaluate")
                 record |= {f"valid_{name}": value for name, value in scores.items()}
             run.end_epoch(scores, metrics, record)
-            if protocol.averaging is not None and run.average is None and protocol.averaging.begins(run.losses):
+            rule = protocol.averaging
+            if rule is not None and run.average is None and rule.begins(run.losses, epochs):
                 run.begin_average()
             watching.epoch(record)
             run.over = run.stopped is not None or run.epoch == epochs

@@ -19,7 +19,7 @@ from oche.listeners.base import Listener
 from oche.metrics import Meter
 from oche.nn.network import Stack
 from oche.optim import SGD
-from oche.schedule import Constant
+from oche.schedule import Constant, Share
 from oche.testing.battery import StopAfter
 from oche.training.averaging import Average, NonMonotone
 from oche.training.protocol import TrainingProtocol
@@ -57,7 +57,7 @@ def test_averaging_begins_where_the_public_code_switches(interval: int) -> None:
     for _ in range(50):
         losses = draws.integers(0, 20, size=14).astype(float).tolist()  # with ties
         expected = public(losses, interval)
-        assert [rule.begins(losses[: i + 1]) for i in range(len(losses))] == expected
+        assert [rule.begins(losses[: i + 1], 14) for i in range(len(losses))] == expected
         seen.add(expected.index(True) if True in expected else None)
     assert len(seen) > 3
 
@@ -65,13 +65,23 @@ def test_averaging_begins_where_the_public_code_switches(interval: int) -> None:
 def test_the_newest_losses_are_left_aside() -> None:
     rule = NonMonotone(interval=5)
     rising = [float(i) for i in range(7)]
-    assert [rule.begins(rising[:n]) for n in range(8)] == [False] * 7 + [True]  # six before the newest one, not five
-    assert not rule.begins([5.0, 1, 1, 1, 1, 1, 4])  # worse than the newest five, but better than what was before them
-    assert rule.begins([5.0, 1, 1, 1, 1, 1, 6])
-    assert not rule.begins([5.0, 1, 1, 1, 1, 1, 5])  # a tie is no reason
-    assert not rule.begins([float(-i) for i in range(99)])
+    assert [rule.begins(rising[:n], 9) for n in range(8)] == [False] * 7 + [True]  # six before the newest one, not five
+    assert not rule.begins(
+        [5.0, 1, 1, 1, 1, 1, 4], 99
+    )  # worse than the newest five, but better than what was before them
+    assert rule.begins([5.0, 1, 1, 1, 1, 1, 6], 99)
+    assert not rule.begins([5.0, 1, 1, 1, 1, 1, 5], 99)  # a tie is no reason
+    assert not rule.begins([float(-i) for i in range(99)], 99)
     with pytest.raises(InputError, match="interval=0"):
         NonMonotone(interval=0)
+
+
+def test_it_begins_after_a_part_of_the_epochs_in_any_case() -> None:
+    falling = [float(-i) for i in range(12)]
+    rule = NonMonotone(interval=5, latest=Share(2 / 3))
+    assert [rule.begins(falling[:n], 12) for n in range(1, 13)] == [False] * 7 + [True] * 5
+    assert rule.begins([*falling[:6], 1.0], 12), "or before, by the losses"
+    assert [rule.begins(falling[:n], 1) for n in range(2)] == [False, True]
 
 
 # -- the mean ----------------------------------------------------------------------------------------------------------
@@ -194,7 +204,7 @@ def test_after_the_trigger_the_mean_is_validated_and_kept_while_the_steps_go_on(
     first = flags.index(True)
     assert flags == [False] * first + [True] * (6 - first)
     assert 0 < first < 5
-    assert [PROTOCOL.averaging.begins(losses[: n + 1]) for n in range(first)] == [False] * (first - 1) + [True]  # type: ignore[union-attr]
+    assert [PROTOCOL.averaging.begins(losses[: n + 1], 6) for n in range(first)] == [False] * (first - 1) + [True]  # type: ignore[union-attr]
 
     # The steps are those of a training that never averages.
     other = network()
