@@ -188,7 +188,8 @@ def test_a_training_is_judged_by_perplexity_and_tested_on_every_word() -> None:
 
 
 def test_a_training_learns_its_text() -> None:
-    rules = replace(RULES, epochs=20, stack=Stack(cells=1, channels=16), averaging=None, language=Language(bptt=5))
+    averaging, stack = TEXT_TINY.averaging, Stack(cells=1, channels=16)
+    rules = replace(RULES, epochs=20, stack=stack, averaging=averaging, language=Language(bptt=5))
     # Each word makes three of 30 likely, but it has seen each of them three times at most.
     assert train(protocol=rules, data=replace(CORPUS, test=text().test)).test["perplexity"] < 16
 
