@@ -180,6 +180,12 @@ def judge(
     )
 
 
+def _sign(probe: str, bad: bool, *, statement: str, remedy: str) -> Finding:
+    """A finding that puts a search at risk or does not; the remedy is for the first case."""
+    status = Status.AT_RISK if bad else Status.HEALTHY
+    return Finding(probe=probe, status=status, statement=statement, remedy=remedy if bad else "")
+
+
 def _of_selection(architecture: Architecture, domain: Domain) -> Iterator[Finding]:
     """Operations with weights, and skip connections."""
     chosen = {
@@ -204,12 +210,11 @@ def _of_selection(architecture: Architecture, domain: Domain) -> Iterator[Findin
         remedy=RESISTANT if bare else "",
     )
     kind, skips = max(((k, c.count(SKIP)) for k, c in chosen.items()), key=lambda item: item[1])
-    many = skips > MOST_SKIPS
-    yield Finding(
-        probe="skip connections",
-        status=Status.AT_RISK if many else Status.HEALTHY,
+    yield _sign(
+        "skip connections",
+        skips > MOST_SKIPS,
         statement=f"{skips} in a {kind} cell" if kind != "cell" else f"{skips} in the cell",
-        remedy=RESISTANT if many else "",
+        remedy=RESISTANT,
     )
 
 
@@ -221,16 +226,15 @@ def _of_activations(architecture: Architecture) -> Iterator[Finding]:
     count, bent = len(chosen), sum(candidate != IDENTITY for candidate in chosen)
     share = 1 / len(ACTIVATIONS)
     chance = sum(math.comb(count, k) * (1 - share) ** k * share ** (count - k) for k in range(bent + 1))
-    bad = bent == 0 or chance < RARE
-    yield Finding(
-        probe="activations",
+    yield _sign(
+        "activations",
         # What skip connections are in cells for images: nothing has to be learned for it, and it is never far off.
-        status=Status.AT_RISK if bad else Status.HEALTHY,
+        bent == 0 or chance < RARE,
         statement=(
             f"{bent} of {count} selected activations are not the identity; so few are in {chance:.2%} of random cells "
             f"(at risk below {RARE:.0%}, and without any)"
         ),
-        remedy=UNROLLED if bad else "",
+        remedy=UNROLLED,
     )
 
 
@@ -256,23 +260,22 @@ def _of_mixture(
     start, end = entropies
     if start > 0:
         undecided = end > UNDECIDED_ABOVE * start
-        yield Finding(
-            probe="entropy",
-            status=Status.AT_RISK if undecided else Status.HEALTHY,
+        yield _sign(
+            "entropy",
+            undecided,
             statement=(
                 "the mixture is nearly as undecided as at the start, so the selection is close to chance"
                 if undecided
                 else f"IES fell to {end / start:.0%} of the first (at risk above {UNDECIDED_ABOVE:.0%})"
             ),
-            remedy=LONGER if undecided else "",
+            remedy=LONGER,
         )
     if none_weight is not None and any("none" in edge.excluded for edge in domain.edges.values()):
-        heavy = none_weight > NONE_ABOVE
-        yield Finding(
-            probe="none",
-            status=Status.AT_RISK if heavy else Status.HEALTHY,
+        yield _sign(
+            "none",
+            none_weight > NONE_ABOVE,
             statement=f"none, which cannot be selected, has weight {none_weight:.2f} (at risk above {NONE_ABOVE})",
-            remedy=NORMALIZED if heavy else "",
+            remedy=NORMALIZED,
         )
     if skip_lead is not None:
         statement = f"skip connections outweigh operations with weights by {skip_lead:+.3f} on average"
@@ -284,37 +287,35 @@ def _of_supernet(looked: Looked) -> Iterator[Finding]:
         gap, retained = looked.gap, looked.gap.retained
         lost = retained is None or retained < RETAINED_BELOW
         numbers = f"{gap.metric} {gap.mixed:.4g} mixed, {gap.decided:.4g} as selected, {gap.chance:.4g} by chance"
-        yield Finding(
-            probe="discretization",
-            status=Status.AT_RISK if lost else Status.HEALTHY,
+        yield _sign(
+            "discretization",
+            lost,
             statement=(
                 f"the supernet has nothing over chance: {numbers}"
                 if retained is None
                 else f"the selection keeps {retained:.0%} of what the supernet has over chance: {numbers} (at risk "
                 f"below {RETAINED_BELOW:.0%})"
             ),
-            remedy=(LONGER if retained is None else DECIDED) if lost else "",
+            remedy=LONGER if retained is None else DECIDED,
         )
     if looked.nodes:
         kind, norm = min(((kind, min(norms)) for kind, norms in looked.nodes.items()), key=lambda item: item[1])
-        faded = norm < NODE_BELOW
-        yield Finding(
-            probe="nodes",
-            status=Status.AT_RISK if faded else Status.HEALTHY,
+        yield _sign(
+            "nodes",
+            norm < NODE_BELOW,
             statement=f"the weakest ({kind}) has {norm:.2f} of its cell's first input (at risk below {NODE_BELOW})",
-            remedy=NORMALIZED if faded else "",
+            remedy=NORMALIZED,
         )
     if looked.correlation is not None:
         found = looked.correlation
-        conflicting = found.conflicts > CONFLICTS_ABOVE
-        yield Finding(
-            probe="correlation",
-            status=Status.AT_RISK if conflicting else Status.HEALTHY,
+        yield _sign(
+            "correlation",
+            found.conflicts > CONFLICTS_ABOVE,
             statement=(
                 f"mean cosine of candidates {found.cosine:.2f}; on {found.conflicts:.0%} of {found.edges} edges the "
                 f"strongest is not the most like the mixture (at risk above {CONFLICTS_ABOVE:.0%})"
             ),
-            remedy=BY_OUTPUT if conflicting else "",
+            remedy=BY_OUTPUT,
         )
     if looked.eigenvalue is not None:
         value = looked.eigenvalue
