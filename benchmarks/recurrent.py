@@ -144,13 +144,13 @@ def without_kernels(run: Round) -> Round:
     """The same without compiled kernels."""
 
     def bare() -> float:
-        with mock.patch.object(quick, "library", _none):
+        with mock.patch.object(quick, "library_of", _none):
             return run()
 
     return bare
 
 
-def _none() -> None:
+def _none(x: Tensor) -> None:
     """No compiled kernels."""
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported, and inherited by every process that a test starts.
@@ -20,6 +21,7 @@ from hypothesis import settings
 from oche.bench import columns
 from oche.bench.embedded import embedded_columns
 from oche.bench.encoding import SIZE, string_of_index
+from oche.nn.fast.compiled.library import SWITCH, library
 
 torch.set_num_threads(1)
 
@@ -37,6 +39,18 @@ def pytest_collectstart() -> None:
 def _seed() -> None:
     """Every test starts from the same random state, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(params=["pure", "compiled"])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Without compiled kernels, and with them where there is a compiler."""
+    library.cache_clear()
+    if request.param == "pure":
+        monkeypatch.setenv(SWITCH, "0")
+    elif library() is None:
+        pytest.skip("no compiler here")
+    yield str(request.param)
+    library.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from oche.nn.fast.compiled.library import SUFFIXES, Library, library
+from oche.nn.fast.compiled.library import Library, library_of
 
 
 def word_loss(scores: Tensor, targets: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def word_loss(scores: Tensor, targets: Tensor) -> Tensor:
         targets: the words that came, `B x T`.
     """
     flat, words = scores.flatten(0, 1), targets.flatten()
-    kernels = library() if flat.device.type == "cpu" and flat.dtype in SUFFIXES else None
+    kernels = library_of(flat)
     if kernels is None or len(flat) != len(words):  # which is an error that PyTorch explains
         return F.cross_entropy(flat, words)
     return _CrossEntropy.apply(kernels, flat.contiguous(), words)  # type: ignore[no-any-return]

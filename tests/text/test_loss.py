@@ -7,18 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from oche.nn.fast.compiled.library import library
-from oche.text import loss
 from oche.text.loss import word_loss
 
-
-@pytest.fixture(params=["pure", "compiled"], autouse=True)
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "pure":
-        monkeypatch.setattr(loss, "library", lambda: None)
-    elif library() is None:
-        pytest.skip("no compiler here")
-    return str(request.param)
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def text(words: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

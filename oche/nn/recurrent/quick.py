@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oche.nn.fast.compiled.library import SUFFIXES, Library, library
+from oche.nn.fast.compiled.library import SUFFIXES, Library, library_of
 from oche.nn.mixture import Mixture, live_in
 from oche.nn.recurrent.cell import (
     ACTIVATIONS,
@@ -368,7 +368,7 @@ def nodes_for(x: Tensor) -> Nodes:
         from oche.nn.recurrent.gpu import MOST_LANES, Fused
 
         return Fused() if len(x) <= MOST_LANES else Pure()
-    kernels = library() if x.device.type == "cpu" and x.dtype in SUFFIXES else None
+    kernels = library_of(x)
     return Pure() if kernels is None else Compiled(kernels)
 
 

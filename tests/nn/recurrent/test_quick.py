@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from oche.nn.engine import FAST, REFERENCE, set_engine
-from oche.nn.fast.compiled.library import library
 from oche.nn.mixture import SparseMixture
 from oche.nn.network import Stack
 from oche.nn.operations import NETWORK, SUPERNET, NormForm
@@ -35,16 +34,8 @@ CPU = torch.device("cpu")
 TIGHT = {"rtol": 1e-8, "atol": 1e-9}
 DROPOUT = VariationalDropout(embedding=0.1, inputs=0.2, cell_inputs=0.5, hidden=0.25, outputs=0.5)
 INTERPRET = "TRITON_INTERPRET"
+pytestmark = pytest.mark.usefixtures("kernels")
 NORM = ("running_mean", "running_var", "num_batches_tracked")
-
-
-@pytest.fixture(params=["pure", "compiled"], autouse=True)
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "pure":
-        monkeypatch.setattr(quick, "library", lambda: None)
-    elif library() is None:
-        pytest.skip("no compiler here")
-    return str(request.param)
 
 
 @pytest.fixture

@@ -136,10 +136,14 @@ def library() -> Library | None:
         return None
 
 
+def library_of(x: Tensor) -> Library | None:
+    """The kernels, where they can compute with numbers of this type and place."""
+    return library() if x.device.type == "cpu" and x.dtype in SUFFIXES else None
+
+
 def library_for(x: Tensor) -> Library | None:
     """The kernels, where they can compute with a state (`N x C x H x W`) and parameters of its type."""
-    fits = x.device.type == "cpu" and x.dtype in SUFFIXES and x.shape[1] % WIDTH == 0
-    return library() if fits else None
+    return library_of(x) if x.shape[1] % WIDTH == 0 else None
 
 
 def _built(compiler: str) -> Path:
